@@ -1,0 +1,20 @@
+"""Makes `magicportrait_core` importable without putting the repository root (with its `nodes/`) on sys.path."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _register(name: str, folder: Path) -> None:
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+
+
+if "magicportrait_core" not in sys.modules:
+    _register("magicportrait_core", ROOT / "magicportrait_core")
