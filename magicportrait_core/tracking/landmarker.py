@@ -1,0 +1,174 @@
+"""Landmarker: faces of a picture as 478 points and 52 blendshape coefficients."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from .detector import detect_faces, further_squares, whole_picture
+from .face_region import Region, cut, overlap, region_of_points
+from .landmarker_networks import (
+    BLENDSHAPE_NAMES,
+    BLENDSHAPE_POINTS,
+    MESH_SIZE,
+    FaceLandmarkNetworks,
+)
+from .observation import FaceObservation
+
+ASSET = Path(__file__).resolve().parents[1] / "assets" / "face_landmarker.safetensors"
+MIN_SCORE = 0.5  # of the detector and of the mesh network, as published
+SAME_FACE_OVERLAP = 0.5  # boxes of the points of one face seen twice overlap at least this much
+NEARBY = 4.0  # side of the square in which a lost face is looked for first, over the face's size
+
+logger = logging.getLogger("magicportrait")
+
+__all__ = ["BLENDSHAPE_NAMES", "CanonicalFace", "Landmarker", "load_landmarker"]
+
+
+@dataclass(frozen=True)
+class CanonicalFace:
+    """MediaPipe's average face; the frame of its facial transformation matrix."""
+
+    vertices: Tensor  # (468, 3) centimetres, y up, z towards the viewer
+    uvs: Tensor  # (468, 2)
+    triangles: Tensor  # (898, 3) int32
+    pose_points: Tensor  # (N,) int32, the points the pose is solved from
+    pose_weights: Tensor  # (N,)
+
+
+@dataclass(frozen=True)
+class Landmarker:
+    """The networks and what to do with them. Holds no state between pictures."""
+
+    networks: FaceLandmarkNetworks
+    canonical: CanonicalFace
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.networks.parameters()).device
+
+    @torch.inference_mode()
+    def observe(
+        self,
+        image: Tensor,  # (3, H, W) in [-1, 1]
+        previous: Sequence[FaceObservation] | None = None,
+        max_faces: int = 1,
+        thorough: bool = True,
+    ) -> list[FaceObservation]:
+        """Faces of one picture, at most `max_faces`.
+
+        Faces of the `previous` frame are read where they were, and come first and in their order. Where
+        they are lost, or fewer than asked for, the whole picture is searched, best score first. If it
+        shows none, `thorough` looks nearby, then in parts of the picture (up to a few hundred ms).
+        """
+        check_picture(image)
+        if max_faces < 1:
+            raise ValueError(f"max_faces={max_faces}; expected 1 or more")
+        image = image.float()
+        regions = [region_of_points(face.points) for face in previous or ()]
+        faces = distinct(self.read(image, regions))[:max_faces]
+        if len(faces) < max_faces:
+            faces = self._add_detected(image, faces, [whole_picture(image.shape[-2:])], max_faces)
+        if not faces and thorough:
+            faces = self._search(image, regions, max_faces)
+        return faces
+
+    @torch.inference_mode()
+    def read(
+        self,
+        image: Tensor,  # (3, H, W) in [-1, 1]
+        regions: Sequence[Region],
+        scores: Sequence[float] | None = None,  # of the detector, per region
+    ) -> list[FaceObservation]:
+        """The faces in `regions`; regions in which the mesh network sees none are left out."""
+        if not regions:
+            return []
+        crops = (cut(image, regions, MESH_SIZE) + 1) / 2
+        points, logits = self.networks.mesh(
+            crops.to(self.device).contiguous(memory_format=torch.channels_last)
+        )
+        presence = logits.sigmoid().tolist()
+        points = points.cpu() / MESH_SIZE
+        kept = [index for index, value in enumerate(presence) if value >= MIN_SCORE]
+        if not kept:
+            return []
+        points = torch.stack([regions[index].to_picture(points[index]) for index in kept])
+        subset = points[:, BLENDSHAPE_POINTS, :2].to(self.device)
+        blendshapes = self.networks.blendshapes(subset).cpu()
+        return [
+            FaceObservation(
+                points=points[row],
+                blendshapes=blendshapes[row],
+                presence=presence[index],
+                score=scores[index] if scores is not None else presence[index],
+            )
+            for row, index in enumerate(kept)
+        ]
+
+    def _add_detected(
+        self,
+        image: Tensor,
+        faces: list[FaceObservation],
+        squares: Sequence[Region],
+        max_faces: int,
+        refine: bool = False,
+    ) -> list[FaceObservation]:
+        detections = detect_faces(self.networks.detector, image, squares, MIN_SCORE)
+        fresh = [d for d in detections if all(overlap(d.box, face.box) < 0.3 for face in faces)]
+        fresh = fresh[: max_faces - len(faces)]
+        found = self.read(image, [d.region for d in fresh], [d.score for d in fresh])
+        if refine:
+            found = self.read(image, [region_of_points(f.points) for f in found], [f.score for f in found])
+        return distinct([*faces, *found])
+
+    def _search(self, image: Tensor, lost: Sequence[Region], max_faces: int) -> list[FaceObservation]:
+        nearby = [Region(r.x, r.y, r.width * NEARBY / 1.5, r.width * NEARBY / 1.5) for r in lost]
+        levels = further_squares(tuple(image.shape[-2:]))
+        for squares in ([nearby] if nearby else []) + list(levels):
+            if faces := self._add_detected(image, [], squares, max_faces, refine=True):
+                return faces
+        return []
+
+
+def distinct(faces: Sequence[FaceObservation]) -> list[FaceObservation]:
+    """Without later faces that lie on an earlier one."""
+    kept: list[FaceObservation] = []
+    for face in faces:
+        if all(overlap(face.box, other.box) < SAME_FACE_OVERLAP for other in kept):
+            kept.append(face)
+    return kept
+
+
+def check_picture(image: Tensor) -> None:
+    if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape or not image.is_floating_point():
+        raise ValueError(
+            f"picture is {tuple(image.shape)} of {image.dtype}; expected a float tensor (3, H, W) in [-1, 1]"
+        )
+
+
+def load_landmarker(device: torch.device | str = "cpu", path: Path = ASSET) -> Landmarker:
+    """The built-in landmarker. Weights are float16 in the file and float32 in memory: the mesh network's
+    activations exceed what half precision resolves to a hundredth of a pixel."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"face landmarker weights are missing: {path.name}; run scripts/convert_landmarker.py or "
+            "install the pack again"
+        )
+    with safe_open(path, "pt") as file:
+        provenance = json.loads((file.metadata() or {}).get("magicportrait", "{}"))
+        if provenance.get("name") != "face_landmarker" or provenance.get("version") != 1:
+            raise ValueError(f"{path.name} is not a version 1 face landmarker file; install the pack again")
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    prefix = "canonical."
+    canonical = {name[len(prefix) :]: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    networks = FaceLandmarkNetworks()
+    networks.load_state_dict(tensors, strict=True)  # converts to float32
+    networks = networks.to(device=device, memory_format=torch.channels_last)
+    return Landmarker(networks.eval().requires_grad_(False), CanonicalFace(**canonical))
