@@ -1,7 +1,10 @@
 """MagicPortrait for ComfyUI: portrait reenactment guided by a 3D head model."""
 
-if __package__:  # empty when a test runner imports this file on its own
-    from .comfy_entry import comfy_entrypoint
+WEB_DIRECTORY = "./web"
 
-    WEB_DIRECTORY = "./web"
-    __all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]
+
+async def comfy_entrypoint():
+    """The node pack, for ComfyUI; imported only when asked for, so that tests can import this file anywhere."""
+    from .comfy_entry import comfy_entrypoint as entrypoint
+
+    return await entrypoint()

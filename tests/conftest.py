@@ -6,6 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# `python -m pytest` puts the current folder first; there `nodes` would hide ComfyUI's module of that name.
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
 
 def _register(name: str, folder: Path) -> None:
     spec = importlib.util.spec_from_file_location(

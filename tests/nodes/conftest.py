@@ -1,0 +1,96 @@
+"""ComfyUI for tests: in this process as `magicportrait_pack.nodes`, and as a real server over HTTP.
+
+ComfyUI is looked for at COMFYUI_PATH, then in the cache of scripts/host.py; without it this folder is skipped.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from comfy_client import ComfyClient
+from comfy_server import ComfyServer, local_interpreter
+from host import COMFYUI_VERSION, cache_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+ALIAS = "magicportrait_pack"  # the pack as a package: `from magicportrait_pack.nodes import tracking`
+AWKWARD_NAME = "Magic-Portrait pack v1"  # folder names come from users: nothing may depend on them
+
+
+def find_comfyui() -> Path | None:
+    chosen = os.environ.get("COMFYUI_PATH")
+    folder = Path(chosen).expanduser() if chosen else cache_folder() / f"ComfyUI-{COMFYUI_VERSION}"
+    return folder.resolve() if (folder / "main.py").is_file() else None
+
+
+COMFYUI = find_comfyui()
+
+
+def join_process() -> None:
+    """Make ComfyUI's modules and the pack importable here, on the CPU and with its own `nodes` untouched."""
+    if str(COMFYUI) not in sys.path:
+        sys.path.insert(0, str(COMFYUI))
+    from comfy.cli_args import args
+
+    args.cpu = True  # before comfy.model_management looks for a device
+    if ALIAS not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            ALIAS, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
+        sys.modules[ALIAS] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[ALIAS])
+
+
+if COMFYUI is None:
+    collect_ignore_glob = ["test_*.py"]
+else:
+    join_process()
+
+
+def pytest_report_header() -> str:
+    return f"ComfyUI: {COMFYUI or 'not found, tests/nodes is skipped (python scripts/host.py brings it)'}"
+
+
+@pytest.fixture(scope="session")
+def comfyui() -> Path:
+    """The folder of ComfyUI's source."""
+    return COMFYUI
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One real ComfyUI for the whole session, with the pack under an awkward folder name."""
+    base = tmp_path_factory.mktemp("comfyui")
+    with ComfyServer(
+        local_interpreter(), COMFYUI, base, base / "server.log", ROOT, pack_name=AWKWARD_NAME
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server) -> ComfyClient:
+    return ComfyClient(server.url)
+
+
+@pytest.fixture(scope="session")
+def object_info(client) -> dict:
+    """Every node the server offers, as it describes them to its clients."""
+    return client.get_json("/object_info")
+
+
+@pytest.fixture(autouse=True)
+def _server_log_on_failure(request):
+    """After a failed test that used the server, print the end of the server's log."""
+    yield
+    report = getattr(request.node, "call_report", None)
+    if report is not None and report.failed and "server" in request.fixturenames:
+        print("\n".join(request.getfixturevalue("server").log_text().splitlines()[-40:]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "call":
+        item.call_report = report
+    return report
