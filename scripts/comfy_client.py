@@ -1,4 +1,4 @@
-"""Drives a running ComfyUI over HTTP and its websocket: queue a workflow, follow it, cancel it, fetch results."""
+"""Drives a running ComfyUI over HTTP and websocket: queue a workflow, follow it, cancel it, fetch results."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ class ServerError(Exception):
 class ComfyServer:
     """A ComfyUI process on a free loopback port with its own folders; use it in a `with` block.
 
-    Only this pack and ComfyUI's own nodes are loaded. `base` gets the folders input, output, models and so on;
+    Only this pack and ComfyUI's own nodes are loaded. `base` gets the folders input, output, models, ...;
     the pack is linked into custom_nodes under pack_name (copied where links are not allowed).
     """
 

@@ -1,4 +1,4 @@
-"""Makes `magicportrait_core` importable without putting the repository root (with its `nodes/`) on sys.path."""
+"""Makes `magicportrait_core` importable without the repository root (with its `nodes/`) on sys.path."""
 
 import importlib.util
 import sys

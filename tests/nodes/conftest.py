@@ -1,6 +1,6 @@
 """ComfyUI for tests: in this process as `magicportrait_pack.nodes`, and as a real server over HTTP.
 
-ComfyUI is looked for at COMFYUI_PATH, then in the cache of scripts/host.py; without it this folder is skipped.
+ComfyUI is looked for at COMFYUI_PATH, then in the cache of scripts/host.py; else this folder is skipped.
 """
 
 import importlib.util
