@@ -1,0 +1,125 @@
+"""What the registry, the manager and a user's ComfyUI read from the repository's files."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+COMFYUI_MODULES = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "nodes"}
+SIZE_LIMIT = 5_000_000  # bytes of a built-in asset
+
+
+def python_files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imported_modules(path: Path) -> set[str]:
+    """First parts of the absolute imports of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = set()
+    for item in ast.walk(tree):
+        if isinstance(item, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in item.names}
+        elif isinstance(item, ast.ImportFrom) and item.level == 0:
+            names.add(item.module.split(".")[0])
+    return names
+
+
+def test_registry_fields():
+    project, comfy = PROJECT["project"], PROJECT["tool"]["comfy"]
+    assert re.fullmatch(r"[A-Za-z][A-Za-z0-9._-]{0,99}", project["name"])
+    assert "comfyui" not in project["name"].lower()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+    assert project["license"] == {"file": "LICENSE"} and (ROOT / "LICENSE").is_file()
+    assert comfy["PublisherId"] and comfy["requires-comfyui"] and project["urls"]["Repository"]
+    assert "web" not in comfy, "would be served under the project's name; help pages need the folder's"
+
+
+def test_changelog_names_the_version():
+    assert f"## {PROJECT['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_nothing_is_added_to_a_users_comfyui():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if line.strip() and not line.startswith("#")] == []
+    assert PROJECT["project"]["dependencies"] == []
+
+
+def test_core_imports_only_what_comfyui_brings(comfyui):
+    brought = {"torch", "numpy", "scipy", "safetensors", "einops", "PIL", "av", "__future__"}
+    optional = {"numba", "pytorch3d"}
+    for path in python_files("magicportrait_core"):
+        foreign = imported_modules(path) - set(sys.stdlib_module_names) - brought - optional
+        assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)}"
+
+
+def test_nodes_import_core_relatively():
+    for path in [*python_files("nodes"), ROOT / "comfy_entry.py", *python_files("magicportrait_core")]:
+        assert "magicportrait_core" not in imported_modules(path), f"{path.name}: import it relatively"
+
+
+def test_style_check_refuses_comfyui_in_core(tmp_path):
+    bad = tmp_path / "magicportrait_core" / "bad.py"
+    bad.parent.mkdir()
+    bad.write_text(
+        "import comfy.utils\nfrom comfy_api.latest import io\n\nprint(comfy, io)\n", encoding="utf-8"
+    )
+    found = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "ruff",
+            "check",
+            "--no-cache",
+            "--config",
+            str(ROOT / "pyproject.toml"),
+            str(bad),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 1 and found.stdout.count("TID251") == 2, found.stdout + found.stderr
+
+
+def test_node_ids_are_literals_for_the_manager():
+    """ComfyUI-Manager finds nodes by reading the source: direct ComfyNode bases and literal ids."""
+    ids = set()
+    for path in python_files("nodes"):
+        for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(item, ast.keyword) and item.arg == "node_id":
+                assert isinstance(item.value, ast.Constant), f"{path.name}:{item.value.lineno}"
+                ids.add(item.value.value)
+    assert ids and all(name.startswith("MagicPortrait") for name in ids)
+
+
+def test_only_one_template_folder():
+    names = ("example_workflows", "example", "examples", "workflow", "workflows")
+    assert [name for name in names if (ROOT / name).is_dir()] == ["workflows"]
+
+
+@pytest.mark.parametrize("name", ["face_landmarker", "open_head"])
+def test_assets_are_small_and_explain_themselves(name):
+    asset = ROOT / "magicportrait_core" / "assets" / f"{name}.safetensors"
+    about = asset.with_suffix(".md").read_text(encoding="utf-8")
+    assert asset.stat().st_size <= SIZE_LIMIT
+    assert "sha256" in about and re.search(r"licen[cs]e|CC0", about, re.IGNORECASE)
+    assert asset.name in (ROOT / "NOTICE").read_text(encoding="utf-8")
+
+
+def test_shared_torch_set_is_consistent():
+    """torchvision and torchaudio of another release stop ComfyUI at its start."""
+    text = (ROOT / "requirements-host.txt").read_text(encoding="utf-8")
+    pins = dict(re.findall(r"^(\w+)==([\d.]+)$", text, re.MULTILINE))
+    torch_minor = int(pins["torch"].split(".")[1])
+    assert pins["torchaudio"] == pins["torch"]
+    assert int(pins["torchvision"].split(".")[1]) == torch_minor + 15
