@@ -1,10 +1,11 @@
 """Backward 3D flow through the surface: where each point seen in the target picture was in the portrait.
 
-A pixel of the target mesh knows its triangle and its barycentric coordinates there. The same coordinates on
-the same triangle of the portrait's mesh are the same piece of skin (a surface field, FG-Portrait equations 4
-and 5). Off the surface the point is written in the target triangle's own frame (two edges and the unit normal)
-and read in the portrait's: plane barycentrics without clamping plus a normal offset. Clamping to the triangle,
-the obvious closest-point code, loses the tangential rest at silhouettes: even the identity is millimetres wrong.
+A pixel of the target mesh knows its triangle and its barycentric coordinates there. The same coordinates
+on the same triangle of the portrait's mesh are the same piece of skin (a surface field, FG-Portrait equations
+4 and 5). Off the surface the point is written in the target triangle's own frame (two edges and the unit
+normal) and read in the portrait's: plane barycentrics without clamping plus a normal offset. Clamping to the
+triangle, the obvious closest-point code, loses the tangential rest at silhouettes: even the identity is
+millimetres wrong.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Backward flow on a synthetic head: an ellipsoid with a nose, a jaw, a smile and a texture in closed form."""
+"""Backward flow on a synthetic head: an ellipsoid with a nose, jaw, smile and a texture in closed form."""
 
 import math
 
