@@ -16,6 +16,7 @@ ANCHOR_GRIDS = ((16, 2), (8, 6))  # cells a side, anchors a cell
 MAX_LOGIT = 100.0  # scores are clipped as in the published graph; sigmoid saturates far earlier
 SAME_FACE_OVERLAP = 0.5  # intersection over union from which boxes are one face
 RIGHT_EYE, LEFT_EYE = 0, 1  # of the detector's six points
+READING_FRACTION = 32  # MediaPipe's warp reads at 1/32 pixels; its boxes are reproduced only so
 
 # Squares in which to look again. The detector knows faces of about 10 to 60 % of its square.
 WIDER = 1.6  # for a face that fills the picture
@@ -108,17 +109,11 @@ def detect_faces(
     found: list[Detection] = []
     for start in range(0, len(squares), TILE_BATCH):
         some = squares[start : start + TILE_BATCH]
-        pictures = cut(image, some, DETECTOR_SIZE) + 1  # outside the picture the detector expects black
-        pictures = pictures * torch.stack([inside(image, square) for square in some]) - 1
+        pictures = cut(image, some, DETECTOR_SIZE, "black", READING_FRACTION) / 127.5 - 1
         logits, values = network(pictures.to(device).contiguous(memory_format=torch.channels_last))
         for square, *outputs in zip(some, logits.cpu(), values.cpu(), strict=True):
             found += decode(*outputs, square, min_score)
     return merge(found)
-
-
-def inside(image: Tensor, square: Region) -> Tensor:
-    """(1, size, size): how much of each bilinear sample of `square` comes from within the picture."""
-    return cut(image.new_ones(1, 1, 1).expand(1, *image.shape[-2:]), [square], DETECTOR_SIZE, "zeros")[0]
 
 
 def whole_picture(size: tuple[int, int], scale: float = 1.0, angle: float = 0.0) -> Region:

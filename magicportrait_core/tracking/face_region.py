@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,19 +42,27 @@ class Region:
 
 
 def cut(
-    image: Tensor,  # (3, H, W)
+    image: Tensor,  # (3, H, W) in [-1, 1]
     regions: Sequence[Region],
     size: int,
-    padding: str = "border",
-) -> Tensor:  # (B, 3, size, size) bilinear samples; outside the picture as torch's grid_sample `padding`
-    height, width = image.shape[-2:]
+    outside: Literal["edge", "black"] = "edge",
+    fraction: int | None = None,  # read at multiples of 1 / fraction of a pixel
+) -> Tensor:  # (B, 3, size, size) whole levels 0..255, as MediaPipe's 8-bit crops
+    extent = image.new_tensor([image.shape[-1], image.shape[-2]])
     steps = torch.arange(size, device=image.device, dtype=image.dtype) / size
     v, u = torch.meshgrid(steps, steps, indexing="ij")
     unit = torch.stack((u, v), -1)
-    pixels = torch.stack([region.to_picture(unit) for region in regions])
-    grid = (2 * pixels + 1) / pixels.new_tensor([width, height]) - 1
+    places = torch.stack([region.to_picture(unit) for region in regions])
+    if fraction:
+        places = (places * fraction + 0.5).floor() / fraction  # ties go up, as in the reference
     batch = image[None].expand(len(regions), -1, -1, -1)
-    return F.grid_sample(batch, grid, mode="bilinear", padding_mode=padding, align_corners=False)
+    grid = (2 * places + 1) / extent - 1
+    levels = F.grid_sample(batch, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    levels = (levels + 1) * 127.5
+    if outside == "black":  # the share of each bilinear sample that comes from within the picture
+        share = (1 + places).clamp(0, 1) * (extent - places).clamp(0, 1)
+        levels = levels * share.prod(-1)[:, None]
+    return levels.round()
 
 
 def region_of_points(

@@ -90,7 +90,7 @@ class Landmarker:
         """The faces in `regions`; regions in which the mesh network sees none are left out."""
         if not regions:
             return []
-        crops = (cut(image, regions, MESH_SIZE) + 1) / 2
+        crops = cut(image, regions, MESH_SIZE) / 255
         points, logits = self.networks.mesh(
             crops.to(self.device).contiguous(memory_format=torch.channels_last)
         )
