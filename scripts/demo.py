@@ -1,0 +1,213 @@
+"""A portrait moves with a driving clip, made by a workflow in a real ComfyUI on the CPU.
+
+    python scripts/demo.py                                     set up what is missing, then run
+    python scripts/demo.py --portrait me.jpg --driver her.mp4  your own picture and clip
+
+Results go to demo_output/: portrait_moves.mp4, side_by_side.mp4, contact_sheet.png and report.txt.
+The first run installs ComfyUI in a cached folder (see scripts/host.py); the next ones need no network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from host import HostError, prepare
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKFLOW = ROOT / "workflows" / "api" / "portrait_warp_preview.json"
+INSIDE = "MAGICPORTRAIT_DEMO_INSIDE"  # set when this runs in the host's own Python
+# Titles of the workflow's saving nodes, and what their videos are called in the results.
+SAVED = {
+    "Save tracked head": "driver, tracked head",
+    "Save depth": "depth",
+    "Save normal": "normal",
+    "Save render": "render",
+    "Save moving portrait": "portrait moves",
+}
+RESULT = "portrait moves"
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="demo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--portrait", type=Path, metavar="FILE", help="picture of one person (PNG, JPEG, WebP)"
+    )
+    parser.add_argument("--driver", type=Path, metavar="FILE", help="video or animated WebP of a face")
+    parser.add_argument(
+        "--frames", type=int, default=0, metavar="N", help="use only the first N frames of the clip"
+    )
+    parser.add_argument("--output", type=Path, default=ROOT / "demo_output", metavar="FOLDER")
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = arguments()
+    if os.environ.get(INSIDE) == "1":
+        return run_inside(options)
+    try:
+        host = prepare(say=lambda text: print(text, flush=True))
+    except HostError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; run this again to go on from here", file=sys.stderr)
+        return 130
+    child = subprocess.Popen(
+        [str(host.python), str(Path(__file__).resolve()), *sys.argv[1:]],
+        env={**host.environment(), INSIDE: "1"},
+    )
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue  # the child got it too; wait until it has stopped its server
+
+
+def run_inside(options: argparse.Namespace) -> int:
+    """The demo itself, in the Python that has ComfyUI's packages."""
+    from comfy_server import ServerError
+    from demo_pictures import PictureError
+
+    try:
+        return animate(options)
+    except (PictureError, ServerError, HostError) as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+
+
+def animate(options: argparse.Namespace) -> int:
+    from comfy_client import ComfyClient
+    from comfy_server import ComfyServer, local_interpreter
+    from demo_pictures import write_driving, write_portrait
+
+    cache = Path(os.environ["MAGICPORTRAIT_CACHE"])
+    base, log = cache / "demo", cache / "logs" / "demo_server.log"
+    shutil.rmtree(base, ignore_errors=True)
+    (base / "input").mkdir(parents=True)
+    portrait, driving = base / "input" / "portrait.png", base / "input" / "driving.mp4"
+    write_portrait(options.portrait, portrait)
+    write_driving(options.driver, driving, options.frames)
+
+    print("Starting ComfyUI ...", flush=True)
+    begun = time.monotonic()
+    with ComfyServer(local_interpreter(), Path(os.environ["COMFYUI_PATH"]), base, log) as server:
+        print(f"  ready after {time.monotonic() - begun:.0f} s at {server.url}; log: {log}")
+        workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+        set_input(workflow, "LoadImage", "image", portrait.name)
+        set_input(workflow, "LoadVideo", "file", driving.name)
+        progress = Progress(workflow)
+        run = ComfyClient(server.url).run(workflow, on_event=progress)
+        progress.close()
+        if run.status != "success":
+            print(f"\nerror: {run.error or run.status}\n  the server's log: {log}", file=sys.stderr)
+            return 1
+    write_results(options.output, workflow, run, portrait, base / "output")
+    return 0
+
+
+def set_input(workflow: dict, class_type: str, name: str, value: str) -> None:
+    for node in workflow.values():
+        if node["class_type"] == class_type:
+            node["inputs"][name] = value
+
+
+class Progress:
+    """Shows one line per node of the workflow: its title, a bar, the time it still needs."""
+
+    WIDTH = 24
+
+    def __init__(self, workflow: dict, out=sys.stdout):
+        self.titles = {key: node["_meta"]["title"] for key, node in workflow.items()}
+        self.out, self.live = out, out.isatty()
+        self.node: str | None = None
+        self.begun = 0.0
+
+    def __call__(self, event) -> None:
+        if event.kind == "executing" and event.node != self.node:
+            self.close()
+            self.node, self.begun = event.node, time.monotonic()
+            if self.live and self.node is not None:
+                self._write("")
+        elif event.kind == "progress" and event.node == self.node:
+            self._show(event.data["value"], event.data["max"])
+
+    def close(self) -> None:
+        """Finish the line of the node that ran last."""
+        if self.node is not None:
+            self._write(f"{time.monotonic() - self.begun:6.1f} s", end="\n")
+        self.node = None
+
+    def _show(self, value: float, total: float) -> None:
+        if not self.live or not value:
+            return
+        filled = round(self.WIDTH * value / total)
+        left = (time.monotonic() - self.begun) * (total - value) / value
+        self._write(f"[{'#' * filled}{'.' * (self.WIDTH - filled)}] {value / total:4.0%}, {left:.0f} s left")
+
+    def _write(self, text: str, end: str = "") -> None:
+        line = f"  {self.titles.get(self.node, self.node):<28} {text}"
+        self.out.write((f"\r{line:<78}" if self.live else line) + end)
+        self.out.flush()
+
+
+def write_results(folder: Path, workflow: dict, run, portrait: Path, outputs: Path) -> None:
+    """Lay the workflow's videos out for people and say where they are."""
+    import numpy as np
+    from demo_pictures import contact_sheet, open_picture, read_video, side_by_side, video_fps, write_video
+
+    print("Laying out the results ...", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {
+        SAVED[title]: path for title, path in saved_videos(workflow, run, outputs).items() if title in SAVED
+    }
+    columns = {"portrait": [np.asarray(open_picture(portrait).convert("RGB"))]}
+    columns |= {label: list(read_video(files[label])) for label in SAVED.values()}
+    fps = video_fps(files[RESULT])
+    shutil.copyfile(files[RESULT], folder / "portrait_moves.mp4")
+    write_video(folder / "side_by_side.mp4", side_by_side(columns), fps)
+    contact_sheet(columns).save(folder / "contact_sheet.png")
+    (folder / "report.txt").write_text(report(workflow, run), encoding="utf-8")
+    for name in ("portrait_moves.mp4", "side_by_side.mp4", "contact_sheet.png", "report.txt"):
+        print(f"  {folder / name}")
+
+
+def saved_videos(workflow: dict, run, outputs: Path) -> dict[str, Path]:
+    """Title of each saving node -> its file."""
+    found = {}
+    for key, output in run.outputs.items():
+        for items in output.values():
+            for item in items:
+                if isinstance(item, dict) and item.get("type") == "output":
+                    found[workflow[key]["_meta"]["title"]] = outputs / item["subfolder"] / item["filename"]
+    return found
+
+
+def report(workflow: dict, run) -> str:
+    """The texts that the workflow's nodes wrote, under their titles, and the time each node took."""
+    parts = []
+    for key, output in sorted(run.outputs.items(), key=lambda item: int(item[0])):
+        if "text" in output:
+            parts.append(f"{workflow[key]['_meta']['title']}\n" + "\n".join(map(str, output["text"])))
+    starts = [(event.time, event.node) for event in run.of_kind("executing") if event.node]
+    ends = [time for time, _ in starts[1:]] + [run.seconds]
+    lines = [
+        f"{workflow[node]['_meta']['title']:<32} {end - begin:7.2f} s"
+        for (begin, node), end in zip(starts, ends, strict=True)
+    ]
+    return "\n\n".join([*parts, "Time\n" + "\n".join([*lines, f"{'all':<32} {run.seconds:7.2f} s"])]) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
