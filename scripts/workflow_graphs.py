@@ -1,0 +1,206 @@
+"""The example workflows as nodes and links; make_workflows.py writes them as ComfyUI's files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# What the file widgets show until the user chooses; the demo and the tests use these names.
+PORTRAIT, DRIVING, TRACK = "portrait.png", "driving.mp4", "magicportrait/track_00001_.safetensors [output]"
+
+
+@dataclass(frozen=True)
+class Out:
+    """An output of another node, by name."""
+
+    node: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a graph; inputs that are not named keep their defaults."""
+
+    type: str
+    title: str
+    column: int
+    inputs: dict = field(default_factory=dict)
+    width: int = 300
+
+
+@dataclass(frozen=True)
+class Graph:
+    note: str  # shown in the graph, Markdown
+    columns: tuple[str, ...]  # titles of the groups
+    nodes: dict[str, Node]
+
+
+def save_video(title: str, images: Out, prefix: str, column: int, fps: Out, audio: Out | None = None) -> dict:
+    """Create Video and Save Video for a batch of pictures."""
+    key = prefix.rsplit("/", 1)[-1]
+    inputs = {"images": images, "fps": fps} | ({"audio": audio} if audio else {})
+    return {
+        f"{key}_video": Node("CreateVideo", f"Video of {key.replace('_', ' ')}", column, inputs, 240),
+        f"{key}_file": Node(
+            "SaveVideo",
+            title,
+            column,
+            {"video": Out(f"{key}_video", "VIDEO"), "filename_prefix": prefix},
+            300,
+        ),
+    }
+
+
+def text(title: str, source: Out, column: int) -> Node:
+    return Node("PreviewAny", title, column, {"source": source}, 320)
+
+
+INPUTS = {
+    "portrait": Node("LoadImage", "Portrait", 0, {"image": PORTRAIT}),
+    "driving": Node("LoadVideo", "Driving video", 0, {"file": DRIVING}),
+    "tracker": Node("MagicPortraitLoadTracker", "Head and tracker", 0),
+}
+TRACKING = {
+    "track": Node(
+        "MagicPortraitTrackVideo",
+        "Track the driver",
+        1,
+        {"head_tracker": Out("tracker", "head_tracker"), "video": Out("driving", "VIDEO")},
+        320,
+    ),
+}
+FPS, AUDIO = Out("track", "fps"), Out("track", "audio")
+TRACK_REPORT = {"track_report": text("Report: tracking", Out("track", "report"), 1)}
+
+
+def align(driving: Out, column: int) -> dict:
+    inputs = {
+        "head_tracker": Out("tracker", "head_tracker"),
+        "portrait": Out("portrait", "IMAGE"),
+        "driving": driving,
+    }
+    return {
+        "align": Node("MagicPortraitAlignIdentity", "Portrait's head, driver's motion", column, inputs, 320),
+        "align_report": text("Report: alignment", Out("align", "report"), column),
+    }
+
+
+def guidance(column: int) -> dict:
+    return {
+        "guidance": Node(
+            "MagicPortraitRenderGuidance",
+            "Guidance maps",
+            column,
+            {
+                "aligned": Out("align", "aligned"),
+                "portrait": Out("portrait", "IMAGE"),
+                "portrait_track": Out("align", "portrait_track"),
+            },
+            320,
+        )
+    }
+
+
+def warp(column: int) -> dict:
+    return {
+        "warp": Node(
+            "MagicPortraitFlowWarpPreview",
+            "Move the portrait",
+            column,
+            {
+                "portrait": Out("portrait", "IMAGE"),
+                "portrait_track": Out("align", "portrait_track"),
+                "aligned": Out("align", "aligned"),
+            },
+            300,
+        ),
+        "warp_report": text("Report: warp", Out("warp", "report"), column),
+    }
+
+
+def map_videos(column: int) -> dict:
+    nodes = {}
+    for name in ("depth", "normal", "render"):
+        nodes |= save_video(f"Save {name}", Out("guidance", name), f"magicportrait/{name}", column, FPS)
+    return nodes
+
+
+GRAPHS = {
+    "portrait_warp_preview": Graph(
+        """
+        ## A portrait moves
+        1. **Portrait**: choose a picture of one person.
+        2. **Driving video**: choose a clip of a face; sound and frame rate are kept.
+        3. Run. Nothing is downloaded, no GPU is needed.
+
+        *Portrait's head, driver's motion* has a strength for the head, jaw, mouth, brows, lids and gaze:
+        0 keeps the portrait's own, 1 follows the driver.
+        """,
+        ("Inputs", "Track", "Align", "Render and warp", "Results", "Geometry"),
+        {
+            **INPUTS,
+            **TRACKING,
+            **TRACK_REPORT,
+            **align(Out("track", "track"), 2),
+            **guidance(3),
+            **warp(3),
+            **save_video(
+                "Save moving portrait", Out("warp", "image"), "magicportrait/portrait_moves", 4, FPS, AUDIO
+            ),
+            **save_video("Save tracked head", Out("track", "overlay"), "magicportrait/tracked_head", 4, FPS),
+            **map_videos(5),
+        },
+    ),
+    "guidance_maps": Graph(
+        """
+        ## Depth, normals and shaded head
+        Renders the portrait's head with the driver's motion as three videos, for looking at the geometry or
+        as control images of other models. **style** switches between pictures for people and the exact numbers.
+        """,
+        ("Inputs", "Track", "Align", "Render", "Results"),
+        {
+            **INPUTS,
+            **TRACKING,
+            **align(Out("track", "track"), 2),
+            **guidance(3),
+            **map_videos(4),
+        },
+    ),
+    "save_track": Graph(
+        """
+        ## Save a track
+        Tracks the face of a clip once and keeps the motion as a small file, for any number of portraits.
+        Open **reuse_saved_track** next.
+        """,
+        ("Inputs", "Track", "Results"),
+        {
+            "driving": INPUTS["driving"],
+            "tracker": INPUTS["tracker"],
+            **TRACKING,
+            **TRACK_REPORT,
+            "save": Node("MagicPortraitSaveTrack", "Save the track", 2, {"track": Out("track", "track")}),
+            **save_video("Save tracked head", Out("track", "overlay"), "magicportrait/tracked_head", 2, FPS),
+        },
+    ),
+    "reuse_saved_track": Graph(
+        """
+        ## Use a saved track
+        Moves a portrait with a track that **save_track** wrote: the clip is not needed any more. Press R when
+        the file is not listed yet.
+        """,
+        ("Inputs", "Align", "Warp", "Results"),
+        {
+            "portrait": INPUTS["portrait"],
+            "tracker": INPUTS["tracker"],
+            "load": Node("MagicPortraitLoadTrack", "Saved track", 0, {"file": TRACK}),
+            **align(Out("load", "track"), 1),
+            **warp(2),
+            **save_video(
+                "Save moving portrait",
+                Out("warp", "image"),
+                "magicportrait/portrait_moves",
+                3,
+                Out("load", "fps"),
+            ),
+        },
+    ),
+}
