@@ -63,6 +63,14 @@ def test_numbers_have_bounds(object_info):
                     assert {"default", "min", "max"} <= set(spec[1]), f"{name}.{label}"
 
 
+def test_tracks_bring_the_rate_and_sound_that_create_video_wants(object_info):
+    """Get Video Components would hold every frame of the clip in memory."""
+    tracking, loading = object_info["MagicPortraitTrackVideo"], object_info["MagicPortraitLoadTrack"]
+    types = dict(zip(tracking["output_name"], tracking["output"], strict=True))
+    assert types["fps"] == "FLOAT" and types["audio"] == "AUDIO"
+    assert dict(zip(loading["output_name"], loading["output"], strict=True))["fps"] == "FLOAT"
+
+
 def test_every_node_has_a_help_page(object_info, server, client):
     for name, node in our_nodes(object_info).items():
         page = client.get(f"/extensions/{quote(server.pack_name)}/docs/{name}.md").decode("utf-8")
