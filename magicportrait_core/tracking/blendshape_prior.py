@@ -30,7 +30,8 @@ def expression_prior(
     blendshapes: Tensor,  # (F, 52) MediaPipe order
     strength: float,
 ) -> ExpressionPrior:
-    """Expression coefficients with ARKit names follow the scores; others stay near zero, one standard deviation.
+    """Expression coefficients with ARKit names follow the scores; others stay near zero, one standard
+    deviation.
 
     P = E, or E + 3 for heads whose jaw is a joint.
     """

@@ -73,16 +73,18 @@ def fit_track(
 ) -> FaceTrack:
     """The head's shape, and its pose and expression in every frame where the face was found.
 
-    Rows of other frames hold NaN; `fill_missing` gives them values by a policy. `pose[:, 0]` is the head rotation
-    about the head's root joint, the camera's view only moves it. Errors are in percent of the outer-eye distance
-    (measured on the head, so that it does not shrink when the face turns). Works under torch.inference_mode.
+    Rows of other frames hold NaN; `fill_missing` gives them values by a policy. `pose[:, 0]` is the head
+    rotation about the head's root joint, the camera's view only moves it. Errors are in percent of the
+    outer-eye distance (measured on the head, so that it does not shrink when the face turns). Works under
+    torch.inference_mode.
     """
     options = options or FitOptions()
     on_step = on_step or _ignore
     frames = (observations.found & observations.points.isfinite().all(-1).all(-1)).nonzero().squeeze(1).cpu()
     if len(frames) == 0:
         raise ValueError(
-            f"no face was found in any of the {observations.num_frames} frames, so there is nothing to fit; use "
+            f"no face was found in any of the {observations.num_frames} frames, so there is nothing to "
+            "fit; use "
             "pictures in which a face is visible and at least 32 pixels wide"
         )
     model = landmark_model(head, options.max_shape, options.spread_scale, IRISES)
@@ -103,7 +105,9 @@ def _ignore(done: int, total: int) -> None:
 def _set_up(
     head: HeadModel, model: LandmarkModel, observations: FaceObservations, frames: Tensor, options: FitOptions
 ) -> tuple[FitProblem, FitState]:
-    """The problem of the found frames, and a start: the average head placed on the three-dimensional landmarks."""
+    """The problem of the found frames, and a start: the average head placed on the three-dimensional
+    landmarks.
+    """
     height, width = observations.size
     focal = focal_length(options.field_of_view, height)
     points = observations.points.to("cpu", torch.float64)[frames][:, model.index]  # (F, K, 3)
@@ -226,4 +230,5 @@ def _as_track(
         error=rows(error),
         face_index=observations.face_index,
         landmarks=observations.points.float(),
+        expression_names=head.expression_names,
     )

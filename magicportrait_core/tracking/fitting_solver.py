@@ -1,8 +1,10 @@
-"""One Gauss-Newton step of the landmark fit: normal equations per frame, the shared shape by Schur complement.
+"""One Gauss-Newton step of the landmark fit: normal equations per frame, the shared shape by Schur
+complement.
 
-Unknowns of a frame: a small turn of the head (left of its rotation), its place in camera space, and its motion
-coefficients (expression, then the jaw where it is a joint). The shape is one vector for all frames, so the system
-is an arrow: eliminating the frames leaves S equations for the shape (Triggs et al. 2000, section 6.1).
+Unknowns of a frame: a small turn of the head (left of its rotation), its place in camera space, and its
+motion coefficients (expression, then the jaw where it is a joint). The shape is one vector for all frames, so
+the system is an arrow: eliminating the frames leaves S equations for the shape (Triggs et al. 2000, section
+6.1).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The head reduced to its landmarks: where they are for given coefficients, and how they move with each.
 
-The mesh is linear in shape and expression before skinning, and so are weighted sums of its vertices. A landmark
-is such a sum; with the jaw it is a still part plus a part turned about the jaw joint, both linear. This is exact
-(it equals HeadModel.vertices followed by landmark_points) and a hundred times smaller than the mesh.
+The mesh is linear in shape and expression before skinning, and so are weighted sums of its vertices. A
+landmark is such a sum; with the jaw it is a still part plus a part turned about the jaw joint, both linear.
+This is exact (it equals HeadModel.vertices followed by landmark_points) and a hundred times smaller than the
+mesh.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ def landmark_model(
     """The landmarks of `head`, in float64 on the CPU (normal equations square the condition number)."""
     if head.landmarks is None:
         raise ValueError(
-            f"head {head.name!r} has no landmark places, so no face can be fitted with it; calibrate it once with "
+            f"head {head.name!r} has no landmark places, so no face can be fitted with it; calibrate it "
+            "once with "
             "scripts/calibrate_landmarks.py"
         )
     places = head.landmarks
@@ -161,6 +163,7 @@ def _eye_distance(head: HeadModel) -> float:
     distance = (corners[0] - corners[1]).norm().item()
     if not distance > 0:
         raise ValueError(
-            f"head {head.name!r} lacks the outer eye corners (landmarks 33 and 263); calibrate its landmarks again"
+            f"head {head.name!r} lacks the outer eye corners (landmarks 33 and 263); calibrate its "
+            "landmarks again"
         )
     return distance
