@@ -64,7 +64,7 @@ TRACKING = {
         "MagicPortraitTrackVideo",
         "Track the driver",
         1,
-        {"head_tracker": Out("tracker", "head_tracker"), "video": Out("driving", "VIDEO")},
+        {"head_tracker": Out("tracker", "head_tracker"), "driving": Out("driving", "VIDEO")},
         320,
     ),
 }
@@ -154,7 +154,7 @@ GRAPHS = {
         """
         ## Depth, normals and shaded head
         Renders the portrait's head with the driver's motion as three videos, for looking at the geometry or
-        as control images of other models. **style** switches between pictures for people and the exact numbers.
+        as control images of other models. **style** shows pictures for people or the exact numbers.
         """,
         ("Inputs", "Track", "Align", "Render", "Results"),
         {

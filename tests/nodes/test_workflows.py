@@ -1,0 +1,206 @@
+"""The example workflows: valid for the real server, and executed by it over HTTP and websocket."""
+
+import io
+import json
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import quote
+
+import av
+import numpy as np
+import pytest
+from demo_pictures import read_video, template_clip, write_driving, write_portrait
+from make_workflows import Writer
+from PIL import Image
+from workflow_graphs import DRIVING, GRAPHS, PORTRAIT
+
+FOLDER = Path(__file__).resolve().parents[2] / "workflows"
+NAMES = sorted(GRAPHS)
+FRAMES = 8  # of the driving clip; it has 15 a second
+
+
+def api(name: str) -> dict:
+    return json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def node_named(workflow: dict, title: str) -> str:
+    return next(key for key, node in workflow.items() if node["_meta"]["title"] == title)
+
+
+def saved_file(server, workflow: dict, run, title: str) -> Path:
+    """The file that the saving node of this title wrote."""
+    output = run.outputs[node_named(workflow, title)]
+    (item,) = [item for items in output.values() for item in items if isinstance(item, dict)]
+    return server.output_folder / item["subfolder"] / item["filename"]
+
+
+def add_sound(silent: Path, target: Path, seconds: float, rate: int = 32000) -> None:
+    """A copy of a video with a tone."""
+    tone = np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate).astype(np.float32)[None]
+    with av.open(str(silent)) as source, av.open(str(target), "w") as sink:
+        pictures = sink.add_stream_from_template(source.streams.video[0])
+        sound = sink.add_stream("aac", rate=rate, layout="mono")
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = pictures
+                sink.mux(packet)
+        for start in range(0, tone.shape[1], 1024):
+            frame = av.AudioFrame.from_ndarray(tone[:, start : start + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
+            sink.mux(sound.encode(frame))
+        sink.mux(sound.encode())
+
+
+@pytest.fixture(scope="module")
+def inputs(server) -> Path:
+    """The input folder with a portrait, a driving clip with sound, and pictures that do not fit."""
+    folder = server.input_folder
+    write_portrait(None, folder / PORTRAIT)
+    write_driving(None, folder / "silent.mp4", FRAMES)
+    write_driving(None, folder / "long.mp4", 0)
+    add_sound(folder / "silent.mp4", folder / DRIVING, FRAMES / 15)
+    Image.new("RGB", (64, 64), (90, 120, 90)).save(folder / "no_face.png")
+    Image.open(folder / PORTRAIT).resize((16, 16)).save(folder / "tiny.png")
+    Image.open(folder / PORTRAIT).convert("LA").save(folder / "grey_alpha.png")
+    return folder
+
+
+def test_driving_clip_ships_with_comfyui():
+    assert template_clip().stat().st_size > 100_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_files_are_what_the_script_writes(name, object_info, inputs):
+    """python scripts/host.py run scripts/make_workflows.py brings them up to date."""
+    writer = Writer(object_info)
+    assert api(name) == writer.api(GRAPHS[name])
+    written = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    assert written == json.loads(json.dumps(writer.ui(name, GRAPHS[name])))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_join_outputs_to_inputs_of_the_same_type(name, object_info):
+    workflow = api(name)
+    for node in workflow.values():
+        spec = object_info[node["class_type"]]["input"]
+        declared = {**spec.get("required", {}), **spec.get("optional", {})}
+        assert set(spec.get("required", {})) <= set(node["inputs"])
+        for label, value in node["inputs"].items():
+            if isinstance(value, list):
+                source = object_info[workflow[value[0]]["class_type"]]["output"][value[1]]
+                assert declared[label][0] == "*" or source in declared[label][0].split(",")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_templates_are_served_with_a_picture(name, server, client):
+    listed = client.get_json("/workflow_templates")
+    assert name in listed[server.pack_name]
+    folder = f"/api/workflow_templates/{quote(server.pack_name)}/{name}"
+    assert json.loads(client.get(folder + ".json"))["nodes"]
+    picture = Image.open(io.BytesIO(client.get(folder + ".jpg")))
+    assert picture.format == "JPEG" and min(picture.size) >= 200
+
+
+def test_a_portrait_moves(server, client, inputs):
+    workflow = api("portrait_warp_preview")
+    run = client.run(workflow)
+    assert run.status == "success", run.error
+
+    result = saved_file(server, workflow, run, "Save moving portrait")
+    frames = list(read_video(result))
+    assert len(frames) == FRAMES and frames[0].shape == (512, 512, 3)
+    first, last = frames[0].astype(int), frames[-1].astype(int)
+    assert np.abs(first[100:250, 150:350] - last[100:250, 150:350]).mean() > 2, "the face does not move"
+    portrait = np.asarray(Image.open(inputs / PORTRAIT)).astype(int)
+    assert np.abs(last[:80, :80] - portrait[:80, :80]).mean() < 12, "a far corner changed"
+
+    with av.open(str(result)) as video:
+        assert video.streams.video[0].average_rate == 15
+        sound = sum(frame.samples for frame in video.decode(audio=0)) / video.streams.audio[0].rate
+        assert abs(sound - FRAMES / 15) < 1 / 15
+    for title in ("Save tracked head", "Save depth", "Save normal", "Save render"):
+        assert len(list(read_video(saved_file(server, workflow, run, title)))) == FRAMES, title
+
+    assert run.of_kind("progress", node_named(workflow, "Track the driver"))
+    previews = run.of_kind("preview")
+    assert previews and Image.open(io.BytesIO(previews[0].data["bytes"])).format == "JPEG"
+    report = run.outputs[node_named(workflow, "Report: tracking")]["text"][0]
+    assert f"{FRAMES} frames" in report
+
+
+def test_maps_show_a_head(server, client, inputs):
+    workflow = api("guidance_maps")
+    run = client.run(workflow)
+    assert run.status == "success", run.error
+    depth = next(read_video(saved_file(server, workflow, run, "Save depth"))).astype(int)
+    assert depth[:40, :40].max() <= 8, "outside the head the map is black"
+    assert depth[90:200, 200:300].mean() > 60, "the face is near"
+
+
+def test_track_is_saved_and_used_again(server, client, inputs):
+    workflow = api("save_track")
+    run = client.run(workflow)
+    assert run.status == "success", run.error
+    files = sorted((server.output_folder / "magicportrait").glob("track_*.safetensors"))
+    assert files
+    client.get_json("/object_info/MagicPortraitLoadTrack")  # what R does in the browser
+
+    workflow = api("reuse_saved_track")
+    run = client.run(workflow)
+    assert run.status == "success", run.error
+    assert len(list(read_video(saved_file(server, workflow, run, "Save moving portrait")))) == FRAMES
+
+
+def test_same_workflow_again_executes_nothing_and_a_strength_does_not_track_again(client, inputs):
+    workflow = api("reuse_saved_track")
+    tracking = api("guidance_maps")
+    for graph in (workflow, tracking):
+        assert client.run(graph).status == "success"
+        assert client.run(graph).executed_nodes() == []
+    tracking[node_named(tracking, "Portrait's head, driver's motion")]["inputs"]["brows"] = 0.5
+    run = client.run(tracking)
+    assert run.status == "success"
+    assert node_named(tracking, "Track the driver") not in run.executed_nodes()
+    assert node_named(tracking, "Guidance maps") in run.executed_nodes()
+
+
+@pytest.mark.parametrize("title", ["Track the driver", "Guidance maps", "Move the portrait"])
+def test_cancel_takes_less_than_a_second(title, client, inputs):
+    workflow = api("portrait_warp_preview")
+    workflow[node_named(workflow, "Driving video")]["inputs"]["file"] = "long.mp4"
+    # A value that no other test uses, so that nothing comes from the cache.
+    workflow[node_named(workflow, "Track the driver")]["inputs"]["smooth_head"] = 0.35
+    workflow[node_named(workflow, "Portrait's head, driver's motion")]["inputs"]["mouth"] = 1.15
+    node = node_named(workflow, title)
+    run = client.run(workflow, cancel_when=lambda event: event.kind == "progress" and event.node == node)
+    assert run.status == "interrupted", run.error
+    assert run.cancel_seconds < 1.0
+    assert client.get_json("/queue")["queue_running"] == []
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [("no_face.png", ["no face", "portrait"]), ("tiny.png", ["16"])],
+)
+def test_bad_portraits_end_in_one_sentence(picture, words, client, inputs):
+    workflow = api("guidance_maps")
+    workflow[node_named(workflow, "Portrait")]["inputs"]["image"] = picture
+    run = client.run(workflow)
+    assert run.status == "error" and run.error_node == node_named(
+        workflow, "Portrait's head, driver's motion"
+    )
+    assert all(word in run.error.lower() for word in words), run.error
+    assert "Traceback" not in run.error and len(run.error) < 400
+
+
+def test_grey_portrait_with_transparency_works(client, inputs):
+    workflow = api("guidance_maps")
+    workflow[node_named(workflow, "Portrait")]["inputs"]["image"] = "grey_alpha.png"
+    assert client.run(workflow).status == "success"
+
+
+def test_unknown_head_is_refused_before_running(client, inputs):
+    workflow = api("guidance_maps")
+    workflow[node_named(workflow, "Head and tracker")]["inputs"]["head"] = "heads/someone.pkl"
+    run = client.run(workflow)
+    assert run.status == "rejected" and "someone.pkl" in run.error
