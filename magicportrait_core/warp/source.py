@@ -1,0 +1,221 @@
+"""Everything about a portrait that all its frames share: surface, masks, light, and the map of what moves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..head.model import HeadModel
+from ..head.skinning import vertex_normals
+from ..rendering.camera import Camera
+from ..rendering.flow import facing
+from ..rendering.rasterizer import rasterize
+from ..tracking.track import FaceTrack
+from .anatomy import (
+    CHIN,
+    FACE_OVAL,
+    FOREHEAD,
+    INNER_LIPS,
+    LEFT_EAR,
+    LEFT_EYE_OPENING,
+    RIGHT_EAR,
+    RIGHT_EYE_OPENING,
+    UNDER_EYES,
+    Anatomy,
+    anatomy_of,
+)
+from .fill import blur, pixel_centres, pull_push, smoothstep
+from .options import WarpOptions
+from .personal import personal_offsets
+from .polygon import coverage, signed_distance
+
+COARSE = 4  # work pixels per cell of the smooth maps
+EMPTY_DEPTH = 1e3  # metres, where the portrait has no mesh
+
+
+@dataclass(frozen=True)
+class WarpSource:
+    """A portrait made ready. "Work pixels" are those of the photo divided by `scale`."""
+
+    head: HeadModel
+    anatomy: Anatomy
+    options: WarpOptions
+    track: FaceTrack  # of the portrait, 1 frame
+    image: Tensor  # (3, H, W) in [-1, 1]
+    scale: int  # photo pixels per work pixel
+    work: Tensor  # (3, h, w) the photo in work pixels
+    camera: Camera  # of the portrait, work pixels
+    offsets: Tensor  # (V, 3) metres
+    vertices: Tensor  # (V, 3) camera space
+    screen: Tensor  # (V, 3) work pixels and depth
+    facing: Tensor  # (V,)
+    landmarks: Tensor  # (478, 2) work pixels, of the photo
+    mesh_landmarks: Tensor  # (478, 2) work pixels, of the mesh
+    face_width: float  # work pixels
+    maps: Tensor  # (4, h, w) depth, signed distance to right eye, left eye, inner lips (work pixels)
+    moves: Tensor  # (2, h / COARSE, w / COARSE) how much it follows the skull; distance to the head
+    light: Tensor  # (3, h / COARSE, w / COARSE) low-frequency colour of the face, [-1, 1]
+    backdrop: Tensor  # (3, h / COARSE, w / COARSE) the picture behind the head, very smooth
+    skin: Tensor  # (3,) median skin colour
+    under_eyes: Tensor  # (2, 3) median colour below the right and the left eye
+
+
+@torch.no_grad()
+def prepare_warp(
+    head: HeadModel,
+    image: Tensor,  # (3, H, W) in [-1, 1]
+    portrait: FaceTrack,  # 1 frame, of this image
+    options: WarpOptions | None = None,
+) -> WarpSource:
+    """Set up the warp of one portrait: a fraction of a second, once per portrait.
+
+    Raises ValueError when the track is not of this picture or of this head, or holds more than one frame.
+    """
+    options = options or WarpOptions()
+    _check(head, image, portrait)
+    device = image.device
+    head = head.to(device)
+    anatomy = anatomy_of(head)
+    offsets = personal_offsets(head, portrait, options.personal_offset)
+    posed = head.vertices(portrait.shape, portrait.expression, portrait.pose, offsets)
+    full_screen = portrait.camera.project(posed)
+    marks = head.landmark_points(full_screen)[0, :, :2]
+    seen = marks if portrait.landmarks is None else portrait.landmarks[0, :, :2].to(marks)
+    seen = torch.where(seen.isfinite(), seen, marks)
+    scale = max(1, math.ceil(_face_width(seen) / options.max_work_width))
+    camera = _work_camera(portrait.camera, scale, image.shape[-2:])
+    seen, marks = seen / scale, marks / scale
+    width = _face_width(seen)
+
+    vertices = camera.to_camera(posed)
+    screen = camera.project_camera(vertices)
+    normals = vertex_normals(vertices, head.faces)
+    fragments = rasterize(screen, head.faces, camera.size, camera.projection == "perspective")
+    depth = torch.where(fragments.covered, fragments.depth, torch.full_like(fragments.depth, EMPTY_DEPTH))[0]
+    work = F.avg_pool2d(image[None], scale, ceil_mode=True)[0] if scale > 1 else image
+
+    centres = pixel_centres(camera.size, image)
+    eyes = [
+        signed_distance(seen[list(opening)], centres) for opening in (RIGHT_EYE_OPENING, LEFT_EYE_OPENING)
+    ]
+    lips = signed_distance(seen[list(INNER_LIPS)], centres)
+    oval = coverage(signed_distance(seen[list(FACE_OVAL)], centres))
+    face = oval * (torch.minimum(torch.minimum(*eyes), lips) > 1.0)
+    covered = fragments.covered[0]
+    distance = _distance_to(covered, COARSE)
+    rigidity = fragments.interpolate(anatomy.rigidity[None, :, None], head.faces)[0, ..., 0]
+    return WarpSource(
+        head=head,
+        anatomy=anatomy,
+        options=options,
+        track=portrait,
+        image=image,
+        scale=scale,
+        work=work,
+        camera=camera,
+        offsets=offsets,
+        vertices=vertices[0],
+        screen=screen[0],
+        facing=facing(vertices, normals, camera.projection == "perspective")[0],
+        landmarks=seen,
+        mesh_landmarks=marks,
+        face_width=width,
+        maps=torch.stack((depth, *eyes, lips)),
+        moves=torch.stack((_carried(rigidity, covered, distance), distance)),
+        light=_low_frequencies(work, face, 0.08 * width),
+        backdrop=_backdrop(work, distance, 0.42 * width),
+        skin=_median_colour(work, face),
+        under_eyes=torch.stack([_colour_at(work, seen[list(points)]) for points in UNDER_EYES]),
+    )
+
+
+def _check(head: HeadModel, image: Tensor, portrait: FaceTrack) -> None:
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"portrait has shape {tuple(image.shape)}; expected (3, H, W) in [-1, 1]")
+    if portrait.num_frames != 1:
+        raise ValueError(
+            f"the portrait's track has {portrait.num_frames} frames; expected 1, of the portrait itself"
+        )
+    if tuple(portrait.size) != tuple(image.shape[-2:]):
+        raise ValueError(
+            f"the portrait is {image.shape[-1]}x{image.shape[-2]} but its track was made from a picture of "
+            f"{portrait.size[1]}x{portrait.size[0]}; track this portrait again"
+        )
+    if portrait.head != head.name:
+        raise ValueError(
+            f"the track is of head {portrait.head!r}, the head model is {head.name!r}; load that head"
+        )
+    if not bool(portrait.found.all()):
+        raise ValueError(
+            "no face was found in the portrait, so it cannot be warped; use a picture with a clear face"
+        )
+
+
+def _face_width(marks: Tensor) -> float:
+    """Ear to ear, but not less than three quarters of forehead to chin (turned faces look narrow); pixels."""
+    across = (marks[LEFT_EAR] - marks[RIGHT_EAR]).norm()
+    along = (marks[CHIN] - marks[FOREHEAD]).norm()
+    return max(float(torch.maximum(across, 0.75 * along)), 4.0)
+
+
+def _work_camera(camera: Camera, scale: int, size: tuple[int, int]) -> Camera:
+    height, width = (-(-side // scale) for side in size)
+    return Camera(camera.view, camera.intrinsics / scale, (height, width), camera.projection)
+
+
+def _distance_to(mask: Tensor, cell: int) -> Tensor:
+    """Distance in work pixels to the nearest cell that touches the mask, per cell; 0 inside."""
+    cells = F.max_pool2d(mask[None, None].float(), cell, ceil_mode=True)[0, 0] > 0
+    inside = cells.nonzero().float()
+    border = cells & ~(-F.max_pool2d(-cells[None, None].float(), 3, 1, 1)[0, 0] > 0)
+    edge = border.nonzero().float()
+    if not len(inside):
+        return torch.full(cells.shape, 1e4, device=mask.device)
+    everywhere = torch.ones_like(cells).nonzero().float()
+    nearest = torch.cat([torch.cdist(part, edge).amin(1) for part in everywhere.split(4096)])
+    return torch.where(cells, torch.zeros_like(nearest.view(cells.shape)), nearest.view(cells.shape)) * cell
+
+
+def _carried(rigidity: Tensor, covered: Tensor, distance: Tensor) -> Tensor:
+    """How far each place would follow the skull if it were near: the mesh's own rigidity, carried outwards.
+
+    Below the base of the neck nothing follows: shoulders and clothes are pinned.
+    """
+    confidence = F.avg_pool2d(covered[None, None].float(), COARSE, ceil_mode=True)
+    mean = F.avg_pool2d((rigidity * covered)[None, None], COARSE, ceil_mode=True) / confidence.clamp(min=1e-4)
+    spread = pull_push(mean, (2 * confidence).clamp(max=1), smoothing=4)[0, 0]
+    rows = covered.any(1).nonzero()
+    if len(rows):
+        base = float(rows.max()) / COARSE
+        y = torch.arange(distance.shape[0], dtype=torch.float32, device=distance.device)[:, None]
+        neck = (rigidity > 0.5) & covered
+        top = float(neck.any(1).nonzero().max()) / COARSE if bool(neck.any()) else base
+        below = smoothstep(top - 0.25 * (base - top), base, y)
+        spread = spread * (1 - below)
+    return spread.clamp(0, 1)
+
+
+def _low_frequencies(work: Tensor, face: Tensor, sigma: float) -> Tensor:
+    small = F.avg_pool2d(work[None], COARSE, ceil_mode=True)
+    known = F.avg_pool2d((face > 0.5)[None, None].float(), COARSE, ceil_mode=True)
+    return blur(pull_push(small, (known > 0.99).float()), max(sigma / COARSE, 0.5))[0]
+
+
+def _backdrop(work: Tensor, distance: Tensor, beyond: float) -> Tensor:
+    small = F.avg_pool2d(work[None], COARSE, ceil_mode=True)
+    return pull_push(small, (distance > beyond)[None, None].float(), smoothing=4)[0]
+
+
+def _median_colour(work: Tensor, mask: Tensor) -> Tensor:
+    chosen = work[:, mask > 0.9]
+    return chosen.median(1).values if chosen.shape[1] else work.mean((1, 2))
+
+
+def _colour_at(work: Tensor, points: Tensor) -> Tensor:
+    height, width = work.shape[-2:]
+    x, y = points[:, 0].long().clamp(0, width - 1), points[:, 1].long().clamp(0, height - 1)
+    return work[:, y, x].median(1).values
