@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .fragments import Fragments
 from .rasterizer_selftest import failure
-from .rasterizer_span import NEAR, min_area_pixels
+from .rasterizer_span import LIMIT, NEAR, min_area_pixels
 
 LOG = logging.getLogger("magicportrait")
 BANDS_PER_THREAD = (
@@ -137,7 +137,8 @@ def _rasterize_rows(
         z0, z1, z2 = np.float64(points[i0, 2]), np.float64(points[i1, 2]), np.float64(points[i2, 2])
         ax, ay, bx, by = x1 - x0, y1 - y0, x2 - x0, y2 - y0
         area = bx * ay - by * ax
-        if not math.isfinite(area) or not math.isfinite(z0 + z1 + z2):
+        extent = max(abs(x0), abs(x1), abs(x2), abs(y0), abs(y1), abs(y2))
+        if not (extent <= LIMIT and math.isfinite(area) and math.isfinite(z0 + z1 + z2)):
             continue
         if (area if cull else abs(area)) <= smallest or (perspective and min(z0, z1, z2) <= NEAR):
             continue

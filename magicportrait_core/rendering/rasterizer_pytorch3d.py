@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .fragments import Fragments
 from .rasterizer_selftest import failure
-from .rasterizer_span import NEAR
+from .rasterizer_span import LIMIT, NEAR
 
 
 def rasterize_pytorch3d(
@@ -50,15 +50,15 @@ def _run(screen: Tensor, faces: Tensor, size: tuple[int, int], perspective: bool
     scale = 2 / min(size)
     x, y = (width / 2 - screen[..., 0]) * scale, (height / 2 - screen[..., 1]) * scale
     depth = screen[..., 2]
-    if perspective:  # it clips against no plane here; move triangles behind the camera out of the picture
-        shift = torch.zeros_like(depth[:, :1])
-        behind = (depth <= NEAR)[:, faces].any(-1)
+    bad = ~(screen.abs().amax(-1) <= LIMIT)
+    shift = torch.zeros_like(depth[:, :1])
+    if perspective:  # it cuts such triangles or draws them inside out
+        bad |= depth <= NEAR
     else:  # it drops what is behind z = 0, so depth is made positive; only differences matter
-        shift = 1 - depth.amin(1, keepdim=True)
-        behind = None
-    vertices = torch.stack((x, y, depth + shift), dim=-1)
-    lists = [faces if behind is None else faces[~hidden] for hidden in (behind if perspective else depth)]
-    meshes = Meshes(list(vertices), lists)
+        shift = 1 - torch.where(bad, 0, depth).amin(1, keepdim=True)
+    drawn = [~hidden for hidden in bad[:, faces].any(-1)]
+    vertices = torch.nan_to_num(torch.stack((x, y, depth + shift), dim=-1))
+    meshes = Meshes(list(vertices), [faces[kept] for kept in drawn])
     packed, zbuf, barycentric, _ = rasterize_meshes(
         meshes,
         image_size=(height, width),
@@ -72,10 +72,8 @@ def _run(screen: Tensor, faces: Tensor, size: tuple[int, int], perspective: bool
     seen = packed[..., 0] >= 0
     first = meshes.mesh_to_faces_packed_first_idx()[:, None, None]
     triangle = torch.where(seen, packed[..., 0] - first, -1)
-    if behind is not None:  # numbers among the kept faces -> numbers among all
-        for frame, hidden in enumerate(behind):
-            kept = (~hidden).nonzero().squeeze(1)
-            triangle[frame][seen[frame]] = kept[triangle[frame][seen[frame]]]
+    for frame, kept in enumerate(drawn):  # numbers among the drawn faces -> numbers among all
+        triangle[frame][seen[frame]] = kept.nonzero().squeeze(1)[triangle[frame][seen[frame]]]
     return Fragments(
         triangle,
         torch.where(seen[..., None], barycentric[..., 0, :], 0),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .fragments import Fragments
-from .rasterizer_span import NEAR, min_area_pixels
+from .rasterizer_span import LIMIT, NEAR, min_area_pixels
 
 
 def rasterize_reference(
@@ -33,6 +33,8 @@ def _frame(corners: np.ndarray, size: tuple[int, int], perspective: bool, cull: 
     nearest = np.full(size, np.inf)
     for number, corner in enumerate(corners):
         if not np.isfinite(corner).all() or (perspective and corner[:, 2].min() <= NEAR):
+            continue
+        if np.abs(corner[:, :2]).max() > LIMIT:
             continue
         (x0, y0, z0), (x1, y1, z1), (x2, y2, z2) = corner
         area = _edge(x2, y2, x0, y0, x1, y1)

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 NEAR = 1e-6  # metres; perspective triangles with a vertex at or behind this depth are dropped, not clipped
+LIMIT = (
+    2.0**24
+)  # pixels; float32 holds no fractions beyond it, triangles that reach there are dropped as well
 MIN_AREA = 1e-8  # as pytorch3d, doubled area where the shorter side of the picture is 2
 MAX_CANDIDATES = 1 << 23  # pixels tested at a time; bounds the memory of scenes with very large triangles
 
@@ -61,7 +64,8 @@ def _triangle_spans(
     top = torch.floor(y.amin(1) - 0.5) + 1  # first and last row centre strictly inside
     bottom = torch.ceil(y.amax(1) - 0.5) - 1
     keep = (bottom >= 0) & (top < height) & (x.amax(1) > 0.5) & (x.amin(1) < width - 0.5) & (bottom >= top)
-    keep &= ((area if cull else area.abs()) > min_area_pixels(size)) & torch.isfinite(corners).all(2).all(1)
+    keep &= ((area if cull else area.abs()) > min_area_pixels(size)) & torch.isfinite(z).all(1)
+    keep &= (x.abs().amax(1) <= LIMIT) & (y.abs().amax(1) <= LIMIT)
     if perspective:
         keep &= z.amin(1) > NEAR
     kept = keep.nonzero().squeeze(1)
