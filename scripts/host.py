@@ -52,6 +52,7 @@ NETWORK_SIGNS = (
     "ConnectTimeoutError",
     "ProxyError",
     "Max retries exceeded",
+    "(from versions: none)",  # what pip says last, with its warnings about the network switched off
 )
 DISK_SIGNS = ("No space left on device", "not enough space on the disk", "Disk quota exceeded")
 
