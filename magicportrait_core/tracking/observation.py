@@ -39,6 +39,7 @@ class FaceObservations:
     fps: float  # frames per second; 0 for a single picture
     num_faces: Tensor  # (F,) int64, faces seen in the frame
     face_index: int = 0  # which face was chosen, in the order that was asked for
+    notes: tuple[str, ...] = ()  # sentences for people about doubtful frames
 
     @property
     def num_frames(self) -> int:
