@@ -45,6 +45,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--frames", type=int, default=0, metavar="N", help="use only the first N frames of the clip"
     )
+    parser.add_argument(
+        "--pictures", action="store_true", help="also renew docs/demo.webp and the pictures of the templates"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "demo_output", metavar="FOLDER")
     return parser.parse_args()
 
@@ -113,7 +116,11 @@ def animate(options: argparse.Namespace) -> int:
         if run.status != "success":
             print(f"\nerror: {run.error or run.status}\n  the server's log: {log}", file=sys.stderr)
             return 1
-    write_results(options.output, workflow, run, portrait, base / "output")
+    columns = write_results(options.output, workflow, run, portrait, base / "output")
+    if options.pictures:
+        from demo_pictures import write_documentation
+
+        write_documentation(ROOT, columns)
     return 0
 
 
@@ -162,8 +169,8 @@ class Progress:
         self.out.flush()
 
 
-def write_results(folder: Path, workflow: dict, run, portrait: Path, outputs: Path) -> None:
-    """Lay the workflow's videos out for people and say where they are."""
+def write_results(folder: Path, workflow: dict, run, portrait: Path, outputs: Path) -> dict:
+    """Lay the workflow's videos out for people and say where they are; returns the frames by label."""
     import numpy as np
     from demo_pictures import contact_sheet, open_picture, read_video, side_by_side, video_fps, write_video
 
@@ -181,6 +188,7 @@ def write_results(folder: Path, workflow: dict, run, portrait: Path, outputs: Pa
     (folder / "report.txt").write_text(report(workflow, run), encoding="utf-8")
     for name in ("portrait_moves.mp4", "side_by_side.mp4", "contact_sheet.png", "report.txt"):
         print(f"  {folder / name}")
+    return columns
 
 
 def saved_videos(workflow: dict, run, outputs: Path) -> dict[str, Path]:

@@ -157,3 +157,45 @@ def contact_sheet(columns: dict[str, list[np.ndarray]], rows: int = 5, side: int
             name = label if len(frames) == 1 else f"{label}, frame {i + 1}"
             panels.append(panel(frames[min(i, len(frames) - 1)], name, side))
     return grid(panels, len(columns))
+
+
+def write_documentation(root: Path, columns: dict[str, list[np.ndarray]]) -> None:
+    """The moving picture of the README and the pictures that ComfyUI's template browser shows."""
+    shown = [label for label in columns if label not in ("depth", "render")]
+    count = max(len(frames) for frames in columns.values())
+    strips = [
+        grid(
+            [panel(columns[label][min(i, len(columns[label]) - 1)], label, 256) for label in shown],
+            len(shown),
+        )
+        for i in range(count)
+    ]
+    (root / "docs").mkdir(exist_ok=True)
+    back_and_forth = [*strips, *strips[-2:0:-1]]
+    back_and_forth[0].save(
+        root / "docs" / "demo.webp",
+        save_all=True,
+        append_images=back_and_forth[1:],
+        duration=67,
+        loop=0,
+        quality=60,
+    )
+    templates = {
+        "portrait_warp_preview": ("driver, tracked head", "portrait moves"),
+        "guidance_maps": ("depth", "normal"),
+        "save_track": ("driver, tracked head",),
+        "reuse_saved_track": ("portrait", "portrait moves"),
+    }
+    for name, labels in templates.items():
+        tiles = [crop_tile(columns[label][-1], len(labels)) for label in labels]
+        grid(tiles, len(tiles)).save(root / "workflows" / f"{name}.jpg", quality=85)
+
+
+def crop_tile(pixels: np.ndarray, parts: int, side: int = 400) -> Image.Image:
+    """The middle of a picture, so that `parts` of them side by side make a square."""
+    picture = Image.fromarray(pixels)
+    short = min(picture.size)
+    picture = picture.resize([round(side * n / short) for n in picture.size], Image.Resampling.LANCZOS)
+    width = side // parts
+    left, top = (picture.width - width) // 2, (picture.height - side) // 2
+    return picture.crop((left, top, left + width, top + side))

@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "workflows"
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
-COLUMN_GAP, ROW_GAP, TITLE_HEIGHT = 70, 60, 30  # pixels on the canvas
+COLUMN_GAP, ROW_GAP, TITLE_HEIGHT = 80, 50, 30  # pixels on the canvas
 SLOT_HEIGHT, WIDGET_HEIGHT = 20, 24
-PREVIEW_HEIGHTS = {"LoadImage": 300, "LoadVideo": 260, "SaveVideo": 280, "PreviewAny": 110}
+PREVIEW_HEIGHTS = {"LoadImage": 290, "LoadVideo": 310, "SaveVideo": 220, "PreviewAny": 110}
 GROUP_COLOURS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#88A")
 NAMESPACE = uuid.UUID(
     "6b2c9f5e-41f5-4a3b-9a58-6a4f0a3f9f10"
