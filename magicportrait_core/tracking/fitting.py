@@ -39,16 +39,16 @@ class FitOptions:
 
     field_of_view: float = 30.0  # degrees, vertical; 15 to 60 change the error little, but the shape's depth
     max_shape: int = 100  # identity coefficients to use, at most
-    shape_prior: float = 2.0  # pull towards the average person, for each frame
+    shape_prior: float = 1.0  # pull towards the average person, for each frame
     portrait_shape_prior: float = 2.0  # the same when there is a single frame
     expression_prior: float = 1.0  # pull towards the tracker's scores (ARKit) or towards rest (FLAME)
     smoothness: float = (
         0.3  # pull of each frame's expression towards its neighbours; 0: frames are independent
     )
     landmark_noise: float = 0.012  # expected landmark error, share of the outer-eye distance
-    spread_scale: float = 0.002  # metres of calibration spread at which a landmark counts half
-    shape_steps: int = 6
-    frame_steps: int = 3
+    spread_scale: float = 0.003  # metres of calibration spread at which a landmark counts half
+    shape_steps: int = 4
+    frame_steps: int = 1
     shape_frames: int = 120  # frames that decide the shape, at most
     chunk: int = 32  # frames solved together; bounds memory only
 

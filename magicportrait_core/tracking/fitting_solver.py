@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..head.skinning import axis_angle_to_matrix, matrix_to_axis_angle, skew
 from .blendshape_prior import ExpressionPrior
+from .box_solver import held_at_wall, solve_in_box, without
 from .landmark_model import LandmarkModel
 
 RIGID = 6  # unknowns of a frame before its motion coefficients: turn, place
@@ -73,8 +74,12 @@ class FitState:
 
 @dataclass(frozen=True)
 class NormalEquations:
-    frame: Tensor  # (F, Q, Q) with Q = 6 + P
-    frame_right: Tensor  # (F, Q)
+    """Of some frames: matrix and right side of each frame's own unknowns, and what ties them to the shape."""
+
+    matrix: Tensor  # (F, Q, Q) with Q = 6 + P
+    right: Tensor  # (F, Q)
+    low: Tensor  # (F, Q) limits of the step
+    high: Tensor  # (F, Q)
     shape: Tensor | None = None  # (S, S)
     cross: Tensor | None = None  # (F, Q, S)
     shape_right: Tensor | None = None  # (S,)
@@ -98,51 +103,40 @@ def gauss_newton_step(
     """One step for all frames. Chunks only bound memory: the result does not depend on them."""
     smooth = _neighbour_term(problem, state)
     if not fit_shape:
-        return _join(
-            state, [_update(problem, state, c, _equations(problem, state, c, smooth, False)) for c in chunks]
-        )
-    parts = [(c, _eliminate(_equations(problem, state, c, smooth, True))) for c in chunks]
+        parts = [
+            _moved(problem, state, c, _equations(problem, state, c, smooth, False), None) for c in chunks
+        ]
+        return _join(state, parts)
+    equations = [_equations(problem, state, c, smooth, True) for c in chunks]
+    shift = _shape_step(problem, state, equations)
+    parts = [_moved(problem, state, c, e, shift) for c, e in zip(chunks, equations, strict=True)]
+    return replace(_join(state, parts), shape=state.shape + shift)
+
+
+def _shape_step(problem: FitProblem, state: FitState, equations: list[NormalEquations]) -> Tensor:  # (S,)
+    """The shape's step after the frames are eliminated (Schur complement), plus the pull of its prior."""
     precision = problem.shape_precision * problem.num_frames
-    matrix = sum(p.reduced for _, p in parts) + precision * torch.eye(
-        len(state.shape), dtype=state.shape.dtype
-    )
-    right = sum(p.reduced_right for _, p in parts) - precision * state.shape
-    shift = torch.linalg.solve(matrix, right)
-    moved = [_moved(problem, state.select(c), p.alone - p.by_shape @ shift) for c, p in parts]
-    return replace(_join(state, moved), shape=state.shape + shift)
+    matrix = precision * torch.eye(len(state.shape), dtype=state.shape.dtype)
+    right = -precision * state.shape
+    for part in equations:
+        held = held_at_wall(part.right, part.low, part.high)
+        cross = part.cross.masked_fill(held[..., None], 0.0)
+        own = part.right.masked_fill(held, 0.0)
+        solved = torch.linalg.solve(without(part.matrix, held), torch.cat((cross, own[..., None]), -1))
+        eliminated = cross.flatten(0, 1).T @ solved.flatten(0, 1)  # (S, S + 1)
+        matrix = matrix + part.shape - eliminated[:, :-1]
+        right = right + part.shape_right - eliminated[:, -1]
+    return torch.linalg.solve(matrix, right)
 
 
-@dataclass(frozen=True)
-class _Eliminated:
-    reduced: Tensor  # (S, S)
-    reduced_right: Tensor  # (S,)
-    alone: Tensor  # (F, Q) step of the frames for a fixed shape
-    by_shape: Tensor  # (F, Q, S)
-
-
-def _eliminate(equations: NormalEquations) -> _Eliminated:
-    solved = torch.linalg.solve(
-        equations.frame, torch.cat((equations.cross, equations.frame_right[..., None]), -1)
-    )
-    by_shape, alone = solved[..., :-1], solved[..., -1]
-    size = equations.cross.shape[-1]
-    flat = equations.cross.reshape(-1, size)
-    return _Eliminated(
-        equations.shape - flat.T @ by_shape.reshape(-1, size),
-        equations.shape_right - flat.T @ alone.reshape(-1),
-        alone,
-        by_shape,
-    )
-
-
-def _update(problem: FitProblem, state: FitState, chunk: Tensor, equations: NormalEquations) -> FitState:
-    step = torch.linalg.solve(equations.frame, equations.frame_right[..., None]).squeeze(-1)
-    return _moved(problem, state.select(chunk), step)
-
-
-def _moved(problem: FitProblem, state: FitState, step: Tensor) -> FitState:
+def _moved(
+    problem: FitProblem, state: FitState, chunk: Tensor, equations: NormalEquations, shift: Tensor | None
+) -> FitState:
+    """The frames of a chunk after their step, for a shape that moves by `shift`."""
+    right = equations.right if shift is None else equations.right - equations.cross @ shift
+    step = solve_in_box(equations.matrix, right, equations.low, equations.high)
+    state, size = state.select(chunk), problem.num_expression
     motion = state.motion + step[:, RIGID:]
-    size = problem.num_expression
     parts = [motion[:, :size].clamp(*problem.limits)]
     if problem.model.jaw:
         turn = axis_angle_to_matrix(step[:, RIGID + size :]) @ axis_angle_to_matrix(state.motion[:, size:])
@@ -197,22 +191,21 @@ def _equations(
     diagonal, pull = _motion_terms(part, here, chunk, smooth)
     matrix.diagonal(dim1=1, dim2=2)[:, RIGID:] += diagonal
     right[:, RIGID:] += pull
-    held = _held(part, here, right)
+    low, high = _step_limits(part, here)
     if not with_shape:
-        return _hold(NormalEquations(matrix, right), held)
+        return NormalEquations(matrix, right, low, high)
     _, jaw = _split(part, here.motion)
     by_shape = _columns(to_local, part.model.shape_basis(jaw)).flatten(1, 2)  # (F, 2K, S)
     shape_weighted = by_shape * weight[..., None]
     flat = shape_weighted.flatten(0, 1)
-    return _hold(
-        NormalEquations(
-            matrix,
-            right,
-            flat.T @ by_shape.flatten(0, 1),
-            rows.transpose(1, 2) @ shape_weighted,
-            flat.T @ residual.flatten(),
-        ),
-        held,
+    return NormalEquations(
+        matrix,
+        right,
+        low,
+        high,
+        shape=flat.T @ by_shape.flatten(0, 1),
+        cross=rows.transpose(1, 2) @ shape_weighted,
+        shape_right=flat.T @ residual.flatten(),
     )
 
 
@@ -262,19 +255,10 @@ def _motion_terms(
     return diagonal + precision, pull + precision * (target - here.motion)
 
 
-def _held(part: FitProblem, here: FitState, right: Tensor) -> Tensor:
-    """(F, P) bool: coefficients at a limit that want to cross it (the active set of the box)."""
-    low, high = part.limits
-    want = right[:, RIGID:]
-    held = ((here.motion <= low) & (want < 0)) | ((here.motion >= high) & (want > 0))
-    held[:, part.num_expression :] = False
-    return held
-
-
-def _hold(equations: NormalEquations, held: Tensor) -> NormalEquations:
-    """The equations with the held coefficients taken out (their step is zero)."""
-    free = torch.cat((held.new_ones(len(held), RIGID), ~held), 1).to(equations.frame.dtype)  # (F, Q)
-    matrix = equations.frame * free[:, :, None] * free[:, None, :]
-    matrix.diagonal(dim1=1, dim2=2).add_(1 - free)
-    cross = None if equations.cross is None else equations.cross * free[..., None]
-    return replace(equations, frame=matrix, frame_right=equations.frame_right * free, cross=cross)
+def _step_limits(part: FitProblem, here: FitState) -> tuple[Tensor, Tensor]:  # (F, Q) each
+    low = torch.full((len(here.motion), RIGID + here.motion.shape[1]), -torch.inf, dtype=here.motion.dtype)
+    high = -low
+    expression = slice(RIGID, RIGID + part.num_expression)
+    low[:, expression] = part.limits[0] - here.motion[:, : part.num_expression]
+    high[:, expression] = part.limits[1] - here.motion[:, : part.num_expression]
+    return low, high

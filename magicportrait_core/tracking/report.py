@@ -22,15 +22,16 @@ UNUSUAL_SHAPE = 2.5  # standard deviations
 WORST_SHOWN = 3
 
 
-def track_report(track: FaceTrack, num_faces: Tensor | None = None) -> str:
+def track_report(track: FaceTrack, num_faces: Tensor | None = None, notes: tuple[str, ...] = ()) -> str:
     """A text of a few lines: frames, where the face was found, fit error, pose, and warnings.
 
-    num_faces: (F,) faces seen in each frame (FaceObservations.num_faces), where known.
+    num_faces: (F,) faces seen in each frame, and notes: sentences about doubtful frames (both of
+    FaceObservations), where known.
     """
     lines = [_frames(track), _presence(track, num_faces)]
     if bool(track.found.any()):
         lines += [_errors(track), _pose(track), _person(track)]
-    warnings = track_warnings(track, num_faces)
+    warnings = track_warnings(track, num_faces) + list(notes)
     lines += [f"! {text}" for text in warnings] or ["no warnings"]
     return "\n".join(lines)
 

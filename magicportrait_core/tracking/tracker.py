@@ -80,7 +80,9 @@ def track_observations(
     _check_found(observations)
     track = fit_track(head, observations, options.fit, on_step)
     track = smooth(fill_missing(track, options.missing), options.smoothing)
-    return TrackingResult(track, observations, track_report(track, observations.num_faces))
+    return TrackingResult(
+        track, observations, track_report(track, observations.num_faces, observations.notes)
+    )
 
 
 def track_portrait(
