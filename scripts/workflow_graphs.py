@@ -64,7 +64,7 @@ TRACKING = {
         "MagicPortraitTrackVideo",
         "Track the driver",
         1,
-        {"head_tracker": Out("tracker", "head_tracker"), "driving": Out("driving", "VIDEO")},
+        {"head_tracker": Out("tracker", "head_tracker"), "video": Out("driving", "VIDEO")},
         320,
     ),
 }
