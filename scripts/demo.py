@@ -164,8 +164,8 @@ class Progress:
         self._write(f"[{'#' * filled}{'.' * (self.WIDTH - filled)}] {value / total:4.0%}, {left:.0f} s left")
 
     def _write(self, text: str, end: str = "") -> None:
-        line = f"  {self.titles.get(self.node, self.node):<28} {text}"
-        self.out.write((f"\r{line:<78}" if self.live else line) + end)
+        line = f"  {self.titles.get(self.node, self.node):<34} {text}"
+        self.out.write((f"\r{line:<86}" if self.live else line) + end)
         self.out.flush()
 
 

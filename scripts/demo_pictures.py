@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageSequence, UnidentifiedImageError
 
 PORTRAIT_SIDE = 512  # pixels
-ASTRONAUT_CROP = (75, 0, 375, 300)  # left, top, right, bottom: head and shoulders in the 512-pixel photo
+ASTRONAUT_CROP = (95, 4, 359, 268)  # left, top, right, bottom: head and shoulders in the 512-pixel photo
 DRIVING_PACKAGE = "comfyui_workflow_templates_media_video"
 DRIVING_CLIP = "video_ltx2_3_id_lora-1.webp"  # a man who talks and nods
 DRIVING_START = 12  # frames: before, he is small in the picture
