@@ -21,7 +21,8 @@ from .rigid_face import align_to_canonical
 CROP = 48  # pixels; coarse, so that expression and sharpness matter little
 BLUR = 5
 BRIGHTNESS_WEIGHT = 0.5  # light changes more than hue within a clip
-SHAPE_WEIGHT = 0.02  # per centimetre of the canonical face
+SHAPE_WEIGHT = 0.02  # per centimetre of the canonical face, beside colours
+SHAPE_ALONE_WEIGHT = 0.05
 # Points that expression moves little: eye corners, nose, temples, cheek outline, brow ends, chin.
 # fmt: off
 STABLE_POINTS = (
@@ -34,13 +35,13 @@ STABLE_POINTS = (
 @dataclass(frozen=True)
 class FaceSignature:
     colours: Tensor  # (N,) scaled so that distances are per point
-    shape: Tensor  # (M,) the same, of points in the canonical frame
+    shape: Tensor  # (M,) weighted, of points in the canonical frame
 
     def distance(self, other: FaceSignature) -> float:
         """About 0.1 for one person, 0.25 and more for two."""
         colours = torch.linalg.vector_norm(self.colours - other.colours)
         shape = torch.linalg.vector_norm(self.shape - other.shape)
-        return float(colours + SHAPE_WEIGHT * shape)
+        return float(colours + shape)
 
 
 def signature_of(image: Tensor, face: FaceObservation, canonical: CanonicalFace) -> FaceSignature:
@@ -54,11 +55,18 @@ def signature_of(image: Tensor, face: FaceObservation, canonical: CanonicalFace)
     hue = tones - tones.mean(0)
     brightness = (samples.mean(0) + 0.05).log()
     brightness = (brightness - brightness.mean()) * BRIGHTNESS_WEIGHT
-    shape = align_to_canonical(face.points, canonical)[list(STABLE_POINTS)]
-    return FaceSignature(
-        torch.cat((hue.flatten(), brightness)) / NUM_FACE_POINTS**0.5,
-        (shape - canonical.vertices[list(STABLE_POINTS)]).flatten(),
-    )
+    colours = torch.cat((hue.flatten(), brightness)) / NUM_FACE_POINTS**0.5
+    return FaceSignature(colours, SHAPE_WEIGHT * shape_of(face, canonical))
+
+
+def signature_of_shape(face: FaceObservation, canonical: CanonicalFace) -> FaceSignature:
+    """Where the picture is not at hand. A weaker witness, on about the same scale."""
+    return FaceSignature(face.points.new_zeros(1), SHAPE_ALONE_WEIGHT * shape_of(face, canonical))
+
+
+def shape_of(face: FaceObservation, canonical: CanonicalFace) -> Tensor:  # (M,) centimetres off the average
+    stable = list(STABLE_POINTS)
+    return (align_to_canonical(face.points, canonical)[stable] - canonical.vertices[stable]).flatten()
 
 
 def within(region: Region, points: Tensor) -> Tensor:

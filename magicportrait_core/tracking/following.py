@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .face_region import overlap
-from .landmarker import Landmarker
-from .observation import NUM_BLENDSHAPES, NUM_LANDMARKS, FaceObservations
+from .face_signature import signature_of, signature_of_shape
+from .landmarker import CanonicalFace, Landmarker
+from .observation import NUM_BLENDSHAPES, NUM_LANDMARKS, FaceObservation, FaceObservations
 from .tracklets import Doubt, Person, TrackletBuilder, centre, join_tracklets
 
 Order = Literal["size", "left_to_right", "near_point"]
@@ -67,7 +68,7 @@ def follow_face(
     Raises ValueError with one sentence when the clip is empty, shows no face, or not the face asked for.
     """
     choice = choice or FaceChoice()
-    builder = TrackletBuilder(landmarker.canonical)
+    builder = TrackletBuilder()
     max_faces = max(MIN_PEOPLE, choice.index + 2)
     num_faces: list[int] = []
     size, before, unseen = None, None, 0
@@ -81,13 +82,34 @@ def follow_face(
         in_sight = bool(known) and all(run.frames[-1] == number - 1 for run in known)
         wanted = len(known) if in_sight and number % SEARCH_EVERY else max_faces
         faces = landmarker.observe(frame, [run.faces[-1] for run in known], wanted, _search_hard(unseen))
-        builder.add(number, frame, faces)
+        builder.add(number, faces, [signature_of(frame, face, landmarker.canonical) for face in faces])
         unseen = 0 if faces else unseen + 1
         num_faces.append(len(faces))
         if on_frame is not None:
             on_frame(number + 1)
     if size is None:
         raise ValueError("there are no frames to look for a face in; connect a video or a picture")
+    return _chosen(builder, choice, size, fps, num_faces)
+
+
+def follow_observed(
+    faces: Sequence[Sequence[FaceObservation]],  # of each frame, in any order
+    canonical: CanonicalFace,
+    size: tuple[int, int],  # height, width of the frames
+    choice: FaceChoice | None = None,
+    fps: float = 0.0,
+) -> FaceObservations:
+    """The same for faces that are known already. Without pictures, people are told apart by place and shape
+    alone."""
+    builder = TrackletBuilder()
+    for number, seen in enumerate(faces):
+        builder.add(number, seen, [signature_of_shape(face, canonical) for face in seen])
+    return _chosen(builder, choice or FaceChoice(), size, fps, [len(seen) for seen in faces])
+
+
+def _chosen(
+    builder: TrackletBuilder, choice: FaceChoice, size: tuple[int, int], fps: float, num_faces: list[int]
+) -> FaceObservations:
     people, doubts = join_tracklets(builder.tracklets)
     person = choose(without_brief(people), choice, size, len(num_faces))
     notes = tuple(_explain(d) for d in doubts if any(run.frames[0] == d.frame for run in person.tracklets))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from .face_region import NUM_FACE_POINTS
 from .landmarker import CanonicalFace
+
+VERTICAL_FOV = 63.0  # degrees; of the camera MediaPipe assumes
+NEAR = 1.0  # centimetres
 
 
 def solve_similarity(
@@ -39,3 +44,39 @@ def align_to_canonical(
         observed[basis], canonical.vertices[basis], canonical.pose_weights
     )
     return scale * observed @ rotation.T + translation
+
+
+def facial_transformation(
+    points: Tensor,  # (478, 3) pixels, as FaceObservation.points
+    size: tuple[int, int],  # height, width of the picture
+    canonical: CanonicalFace,
+) -> Tensor:  # (4, 4) canonical face -> camera, centimetres, y up, looking along -z
+    """MediaPipe's facial transformation matrix (geometry_pipeline.cc): a camera of 63 degrees is assumed,
+    and the face's depth follows from its size against the canonical face, in two passes."""
+    height, width = size
+    near_height = 2 * NEAR * math.tan(math.radians(VERTICAL_FOV) / 2)
+    unit = near_height / height  # of a pixel on the near plane
+    points = points[:NUM_FACE_POINTS].double().cpu()
+    screen = torch.stack(
+        ((points[:, 0] - width / 2) * unit, (height / 2 - points[:, 1]) * unit, points[:, 2] * unit), -1
+    )
+    screen[:, 2] -= screen[:, 2].mean()
+    basis = canonical.pose_points.long()
+    source, weights = canonical.vertices[basis].double(), canonical.pose_weights.double()
+
+    def solve(face: Tensor) -> tuple[float, Tensor, Tensor]:
+        return solve_similarity(source, face[basis], weights)
+
+    flipped = screen * screen.new_tensor([1, 1, -1])
+    scale, _, _ = solve(flipped)
+    again, _, _ = solve(_unproject(screen, scale))
+    scale, rotation, translation = solve(_unproject(screen, scale * again))
+    matrix = torch.eye(4, dtype=torch.float64)
+    matrix[:3, :3], matrix[:3, 3] = scale * rotation, translation
+    return matrix.float()
+
+
+def _unproject(screen: Tensor, scale: float) -> Tensor:
+    """Points on the near plane (N, 3) to camera space, for a face `scale` times the size of the canonical."""
+    depth = (screen[:, 2:] + NEAR) / scale
+    return torch.cat((screen[:, :2] * depth / NEAR, -depth), -1)

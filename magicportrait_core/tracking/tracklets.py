@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from torch import Tensor
 
-from .face_signature import FaceSignature, closest, signature_of
-from .landmarker import CanonicalFace
+from .face_signature import FaceSignature, closest
 from .observation import FaceObservation
 
 MAX_STEP = 0.6  # a face's move from one frame to the next, over its size
@@ -85,8 +83,7 @@ class Doubt:
 class TrackletBuilder:
     """Grows tracklets frame by frame."""
 
-    def __init__(self, canonical: CanonicalFace):
-        self.canonical = canonical
+    def __init__(self):
         self.tracklets: list[Tracklet] = []
 
     def live(self, frame: int) -> list[Tracklet]:
@@ -98,10 +95,9 @@ class TrackletBuilder:
         for run in self.tracklets:
             run.ended = True
 
-    def add(self, frame: int, image: Tensor, faces: Sequence[FaceObservation]) -> None:
+    def add(self, frame: int, faces: Sequence[FaceObservation], signatures: Sequence[FaceSignature]) -> None:
         if not faces:
             return
-        signatures = [signature_of(image, face, self.canonical) for face in faces]
         runs = self.live(frame)
         costs = np.array(
             [[run.cost(frame, *seen) for seen in zip(faces, signatures, strict=True)] for run in runs]
