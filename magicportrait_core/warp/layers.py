@@ -8,16 +8,20 @@ import torch
 from torch import Tensor
 
 from .field import Window
-from .fill import resize
+from .fill import pixel_centres, resize, sample
+from .source import WarpSource
+from .sources import PHOTO
+
+STILL = 2e-3  # work pixels of flow that count as none: the photo itself is shown
 
 
 @dataclass(frozen=True)
 class Layer:
     window: Window  # within the frame's window, work pixels
-    colour: Tensor  # (3, h, w) in [-1, 1]
+    colour: Tensor  # (3, h, w) in [-1, 1], of the window in work pixels or already in photo pixels
     alpha: Tensor  # (1, h, w) 0..1
     label: int  # index into SOURCES
-    invented: float = 1.0  # how much of it counts as hole
+    invented: Tensor | float = 1.0  # (1, h, w) how much of it counts as hole and takes the label
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,18 @@ class Canvas:
         rows, columns = self.region(layer.window)
         size = (rows.stop - rows.start, columns.stop - columns.start)
         alpha = resize(layer.alpha[None], self.scale, size)[0]
-        colour = resize(layer.colour[None], self.scale, size)[0]
-        image = self.image[:, rows, columns]
-        image += alpha * (colour - image)
+        colour = layer.colour
+        if tuple(colour.shape[-2:]) != size:
+            colour = resize(colour[None], self.scale, size)[0]
+        invented = layer.invented
+        if isinstance(invented, Tensor):
+            invented = resize(invented[None], self.scale, size)[0]
+        self.image[:, rows, columns] = torch.lerp(self.image[:, rows, columns], colour, alpha)
         hole = self.hole[:, rows, columns]
-        hole += alpha * (layer.invented - hole)
+        hole += alpha * (invented - hole)
         labels = self.labels[rows, columns]
-        labels[alpha[0] > 0.5] = layer.label
+        labels[(alpha > 0.5)[0]] = PHOTO
+        labels[(alpha * invented > 0.5)[0]] = layer.label
 
     def work(self, window: Window) -> Tensor:  # (3, h, w)
         """What is on the canvas so far, in work pixels."""
@@ -56,3 +65,29 @@ class Canvas:
         if self.scale == 1:
             return part
         return torch.nn.functional.avg_pool2d(part[None], self.scale, ceil_mode=True)[0]
+
+
+def photo_size(source: WarpSource, window: Window) -> tuple[int, int]:
+    """Photo pixels that a window of the work picture covers."""
+    height, width = source.image.shape[-2:]
+    return (
+        min(window.height * source.scale, height - window.top * source.scale),
+        min(window.width * source.scale, width - window.left * source.scale),
+    )
+
+
+def sample_photo(
+    source: WarpSource,
+    window: Window,  # of the work picture
+    flow: Tensor,  # (2, h, w) work pixels
+) -> Tensor:  # (3, H, W) photo pixels of the window
+    """The photo through a flow, at its full resolution; pixels that do not move are copied."""
+    scale = source.scale
+    size = photo_size(source, window)
+    fine = resize(flow[None], scale, size)[0]
+    corner = fine.new_tensor([window.left, window.top])[:, None, None]
+    pixels = pixel_centres(size, fine) + scale * (fine + corner)
+    top, left = window.top * scale, window.left * scale
+    photo = source.image[:, top : top + size[0], left : left + size[1]]
+    moving = (fine.abs().amax(0) > STILL)[None]
+    return torch.where(moving, sample(source.image, pixels, "bicubic").clamp(-1, 1), photo)

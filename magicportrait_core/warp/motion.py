@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..head.skinning import axis_angle_to_matrix, matrix_to_axis_angle
+from ..head.skinning import axis_angle_to_matrix, matrix_to_axis_angle, vertex_normals
+from ..rendering.flow import facing
 from ..tracking.track import FaceTrack
 from .source import WarpSource
 
@@ -72,6 +73,40 @@ def within_limits(source: WarpSource, target: FaceTrack) -> tuple[FaceTrack, flo
     for joint in (0, 1):
         pose[:, joint] = _between(source.track.pose[:, joint], target.pose[:, joint], allowed / turn)
     return replace(target, pose=pose), turn - allowed
+
+
+@dataclass(frozen=True)
+class MovedHead:
+    """The target mesh of one frame, and how its skull moved."""
+
+    vertices: Tensor  # (V, 3) camera space
+    screen: Tensor  # (V, 3) work pixels and depth
+    normals: Tensor  # (V, 3) unit, camera space
+    facing: Tensor  # (V,)
+    marks: Tensor  # (478, 3) landmarks of the mesh, work pixels and depth
+    skull: SkullMotion
+    largest: float  # work pixels, shift of the skull (90th percentile)
+
+
+def move_head(
+    source: WarpSource,
+    target: FaceTrack,  # 1 frame
+) -> MovedHead:
+    """Pose the portrait's head as the target asks."""
+    vertices = target_vertices(source, target)
+    camera, skull = source.camera, source.anatomy.skull
+    normals = vertex_normals(vertices[None], source.head.faces)
+    screen = camera.project_camera(vertices[None])
+    shift = (screen[0] - source.screen)[skull, :2].norm(dim=-1)
+    return MovedHead(
+        vertices=vertices,
+        screen=screen[0],
+        normals=normals[0],
+        facing=facing(vertices[None], normals, camera.projection == "perspective")[0],
+        marks=source.head.landmark_points(screen)[0],
+        skull=skull_motion(source.vertices[skull], vertices[skull]),
+        largest=float(shift.quantile(0.9)),
+    )
 
 
 def target_vertices(source: WarpSource, target: FaceTrack) -> Tensor:  # (V, 3) camera space

@@ -56,3 +56,8 @@ class VisibleSurface:
     def centres(self) -> Tensor:  # (P, 2) x, y of the pixel centres
         row = torch.div(self.pixel, self.size[1], rounding_mode="floor")
         return torch.stack((self.pixel - row * self.size[1], row), dim=-1) + 0.5
+
+    def select(self, rows: Tensor) -> VisibleSurface:
+        """Some of the covered pixels."""
+        parts = (self.pixel, self.triangle, self.corners, self.weights, self.depth)
+        return VisibleSurface(self.size, *(part[rows] for part in parts))

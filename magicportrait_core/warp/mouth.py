@@ -1,0 +1,101 @@
+"""Inside of the mouth: the photo's own teeth, which stay with the skull, and a shaded mouth where it has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..head.model import LOWER_TEETH, TONGUE, UPPER_TEETH
+from .anatomy import LIPS_MIDDLE, MOUTH_CLASS
+from .field import Window, plane_flow, window_around
+from .fill import blur, pixel_centres, pull_push, sample, smoothstep
+from .layers import Layer, sample_photo
+from .motion import SkullMotion
+from .openings import LIPS, MAP_OF, MARGIN, Opening
+from .scene import Scene
+from .source import WarpSource
+from .sources import MOUTH
+from .surface import VisibleSurface
+
+ROOM = 0.10  # face widths around the lips
+EDGE = 0.8  # pixels of softness between lip and mouth
+TEETH_BEHIND_LIPS = 0.006  # metres
+SHADOW_DEPTH = 0.030  # metres behind the lips at which light falls to 1/e
+TOOTH, TONGUE_TINT, CAVITY = (0.98, 0.93, 0.84), (0.80, 0.46, 0.43), (0.33, 0.13, 0.12)
+TEETH_MATCH = 0.55  # how much of the face's own brightness and tint the teeth take
+
+
+@dataclass(frozen=True)
+class MouthLight:
+    """Brightness and tint of the portrait's face, [0, 1]."""
+
+    skin: Tensor  # (3,)
+
+    @staticmethod
+    def of(source: WarpSource) -> MouthLight:
+        return MouthLight(((source.skin + 1) / 2).clamp(0.02, 1))
+
+    def teeth(self) -> Tensor:
+        white = self.skin.max() * 1.12
+        tint = self.skin / self.skin.max()
+        return (white * (1 - TEETH_MATCH + TEETH_MATCH * tint) * tint.new_tensor(TOOTH)).clamp(max=0.96)
+
+    def tongue(self) -> Tensor:
+        return self.skin.mean().sqrt() * self.skin.sqrt() * self.skin.new_tensor(TONGUE_TINT)
+
+    def cavity(self) -> Tensor:
+        return self.skin.mean().sqrt() * self.skin.new_tensor(CAVITY)
+
+
+def mouth_layer(scene: Scene, opening: Opening) -> Layer | None:
+    """Everything between the lips; None when the mouth is closed."""
+    source, surface, near = scene.source, scene.surface, scene.near
+    chosen = (source.anatomy.classes[surface.triangle] == MOUTH_CLASS).nonzero().squeeze(1)
+    if len(chosen) < 4:
+        return None
+    box = window_around(opening.contour, ROOM * source.face_width, source.camera.size)
+    place = box.inside(near)
+    inside = surface.select(chosen)
+    lips = float(scene.head.marks[list(LIPS_MIDDLE), 2].mean())
+    colour = _shade(source, inside, scene.head.normals, lips)
+    shaded = place.of(inside.picture(torch.cat((colour, torch.ones_like(colour[:, :1])), dim=1)))
+    colour, covered = shaded[:3], shaded[3:]
+    colour = pull_push(colour[None], covered[None])
+    colour = blur(colour, 0.5)[0]
+    own, known = _own_teeth(source, opening, scene.head.skull, box)
+    colour = torch.lerp(colour, own, known)
+    alpha = blur(covered[None], EDGE)[0]
+    return Layer(box.inside(scene.window), colour, alpha, MOUTH, 1 - known)
+
+
+def _shade(source: WarpSource, inside: VisibleSurface, normals: Tensor, lips: float) -> Tensor:  # (P, 3)
+    """Teeth, tongue and cavity in the portrait's light, darker towards the throat."""
+    light = MouthLight.of(source)
+    region = source.head.regions[inside.triangle]
+    colour = light.cavity().expand(len(region), 3).clone()
+    colour[region == TONGUE] = light.tongue()
+    teeth = ((region == UPPER_TEETH) | (region == LOWER_TEETH)) & ~source.head.cavity[inside.triangle]
+    colour[teeth] = light.teeth()
+    facing = inside.at_pixels(normals)
+    towards = facing[:, 2].abs() / facing.norm(dim=-1).clamp(min=1e-6)
+    depth = (inside.depth - lips).clamp(0, 0.08)
+    shadow = 0.22 + 0.78 * torch.exp(-depth / SHADOW_DEPTH)
+    return (colour * ((0.5 + 0.5 * towards) * shadow)[:, None]).clamp(0, 1) * 2 - 1
+
+
+def _own_teeth(
+    source: WarpSource, opening: Opening, motion: SkullMotion, box: Window
+) -> tuple[Tensor, Tensor]:
+    """What the photo shows between its lips, moved with the skull, and where it is known (1, h, w)."""
+    lips = source.head.landmark_points(source.vertices[None])[0, list(LIPS_MIDDLE)].mean(0)
+    lips = lips - lips.new_tensor([0.0, 0.0, TEETH_BEHIND_LIPS])
+    corner = lips.new_tensor([box.left, box.top])[:, None, None]
+    pixels = pixel_centres(box.size, source.work) + corner
+    flow = plane_flow(source, motion, pixels, -float(lips[2]), lips)
+    distance = sample(source.maps[MAP_OF[LIPS]][None], pixels + flow)
+    soft = MARGIN * source.face_width
+    known = smoothstep(-soft, soft, -distance - soft)
+    known = torch.maximum(known, torch.full_like(known, 1 - opening.change))
+    return sample_photo(source, box, flow), known
