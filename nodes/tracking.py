@@ -1,0 +1,257 @@
+"""Track Driving Video: a clip in, the motion of one person's head out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import Input, io
+from torch import Tensor
+
+from . import host
+from .common_inputs import FaceRequest, face_inputs
+from .sockets import FaceLandmarksSocket, FaceTrackSocket, HeadTrack, HeadTracker, HeadTrackerSocket
+
+if TYPE_CHECKING:
+    from ..magicportrait_core.tracking.track import FaceTrack
+    from ..magicportrait_core.tracking.tracker import TrackingOptions, TrackingResult
+    from .driving import DrivingClip
+
+LOOKED_AT, FITTED = 0.8, 0.9  # shares of the progress bar
+
+MISSING = ("interpolate", "hold", "raise")
+
+
+class TrackVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagicPortraitTrackVideo",
+            display_name="Track Driving Video",
+            category="MagicPortrait/tracking",
+            description="Follows one face through a clip and fits the 3D head to every frame. Videos are "
+            "read frame by frame, so their length does not matter for memory.",
+            search_aliases=[
+                "face tracking",
+                "liveportrait",
+                "motion capture",
+                "driving video",
+                "talking head",
+                "flame fitting",
+                "facial performance",
+                "expression transfer",
+                "face reenactment",
+                "head pose",
+            ],
+            inputs=[
+                HeadTrackerSocket.Input("head_tracker", tooltip="From Load FLAME Tracker."),
+                io.MultiType.Input(
+                    "video",
+                    types=[io.Video, io.Image],
+                    tooltip="The clip whose motion is wanted: a VIDEO (read frame by frame, good for long "
+                    "clips) or a batch of IMAGEs.",
+                ),
+                io.Float.Input(
+                    "fps",
+                    default=0.0,
+                    min=0.0,
+                    max=240.0,
+                    step=0.01,
+                    tooltip="Frames per second. VIDEO: 0 keeps its own rate, another value resamples the "
+                    "motion to that rate. IMAGE batch: the rate of the pictures, 0 means 25.",
+                ),
+                io.Int.Input(
+                    "start_frame",
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    tooltip="First frame to use, counted from 0 in the clip that is connected.",
+                ),
+                io.Int.Input(
+                    "frame_limit",
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    tooltip="At most this many frames of the clip are used. 0 is all.",
+                ),
+                *face_inputs("driving video"),
+                io.Combo.Input(
+                    "missing_face",
+                    options=list(MISSING),
+                    default=MISSING[0],
+                    tooltip="Frames in which the face is not seen: 'interpolate' moves evenly across the "
+                    "gap, 'hold' keeps the last pose, 'raise' stops and names the frames. The length never "
+                    "changes.",
+                ),
+                io.Float.Input(
+                    "smooth_head",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Less jitter of head rotation and place. 0 is raw; no lag is added.",
+                ),
+                io.Float.Input(
+                    "smooth_expression",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Less jitter of face, jaw and lids. 0 is raw; blinks are kept.",
+                ),
+                io.Float.Input(
+                    "smooth_gaze",
+                    default=0.25,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Less jitter of the eyes. 0 is raw; high values make the gaze swim.",
+                ),
+                io.Int.Input(
+                    "overlay_size",
+                    default=384,
+                    min=64,
+                    max=4096,
+                    step=16,
+                    advanced=True,
+                    tooltip="Longer side of the overlay pictures in pixels; keeps their memory small.",
+                ),
+                io.Int.Input(
+                    "overlay_frames",
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    advanced=True,
+                    tooltip="At most this many overlay pictures, evenly spread over the clip. 0 is one per "
+                    "frame.",
+                ),
+                FaceLandmarksSocket.Input(
+                    "face_landmarks",
+                    optional=True,
+                    tooltip="Landmarks of the same frames from Detect Face Landmarks (MediaPipe), used "
+                    "instead of our own detector.",
+                ),
+            ],
+            outputs=[
+                FaceTrackSocket.Output("track", tooltip="Pose, expression and camera of every frame."),
+                io.Image.Output(
+                    "overlay", tooltip="The fitted head over the frames; red borders: face not found."
+                ),
+                io.Float.Output("fps", tooltip="Frames per second of the track, for Create Video."),
+                io.Audio.Output("audio", tooltip="The video's sound, cut to the frames that were used."),
+                FaceLandmarksSocket.Output(
+                    "landmarks", tooltip="What was seen, for the host's face mesh nodes."
+                ),
+                io.String.Output("report", tooltip="Frames, quality, and where the face was missing."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        head_tracker: HeadTracker,
+        video: Tensor | Input.Video,
+        fps: float = 0.0,
+        start_frame: int = 0,
+        frame_limit: int = 0,
+        missing_face: str = MISSING[0],
+        smooth_head: float = 0.5,
+        smooth_expression: float = 0.5,
+        smooth_gaze: float = 0.25,
+        overlay_size: int = 384,
+        overlay_frames: int = 0,
+        face_landmarks: dict | None = None,
+        **face,
+    ) -> io.NodeOutput:
+        from ..magicportrait_core.tracking.interop import to_face_landmarks
+        from ..magicportrait_core.tracking.smoothing import SmoothingOptions
+        from ..magicportrait_core.tracking.tracker import TrackingOptions
+        from .driving import open_clip
+        from .sound import clip_sound
+
+        request = FaceRequest(**face)
+        smoothing = SmoothingOptions(smooth_head, smooth_expression, smooth_gaze)
+        options = TrackingOptions(missing=missing_face, smoothing=smoothing)
+        bar = host.Progress()
+        with host.ordinary_tensors():
+            clip = open_clip(video, fps, start_frame, frame_limit, overlay_size)
+            result = track_clip(clip, head_tracker, request, options, face_landmarks, bar)
+            track = in_time(result.track, clip, fps)
+            overlay = draw_overlay(clip, head_tracker, track, overlay_frames, bar)
+            landmarks = to_face_landmarks(result.observations, head_tracker.landmarker.canonical)
+        sound = clip_sound(video, start_frame / clip.fps, track.num_frames / track.fps)
+        return io.NodeOutput(
+            HeadTrack(head_tracker.head, track),
+            host.to_image(overlay),
+            float(track.fps),
+            sound,
+            landmarks,
+            result.report,
+            ui=host.show_text(result.report),
+        )
+
+
+def track_clip(
+    clip: DrivingClip,
+    tracker: HeadTracker,
+    request: FaceRequest,
+    options: TrackingOptions,
+    face_landmarks: dict | None,
+    bar: host.Progress,
+) -> TrackingResult:
+    """The chosen face in every frame of the clip that was read, and its head."""
+    from ..magicportrait_core.tracking.interop import from_face_landmarks
+    from ..magicportrait_core.tracking.tracker import track_face_with_report, track_observations
+
+    fitting = bar.stage(LOOKED_AT, FITTED)
+    frames = watched(clip, bar)
+
+    def run(landmarker, choice) -> TrackingResult:
+        chosen = replace(options, choice=choice)
+        if face_landmarks is not None:
+            size = clip.size
+            used = request.restrict_landmarks(
+                of_frames(face_landmarks, clip.start, sum(1 for _ in frames)), size
+            )
+            seen = from_face_landmarks(used, landmarker.canonical, choice, clip.fps, len(clip.times), size)
+            return track_observations(seen, tracker.head, chosen, fitting)
+        return track_face_with_report(frames, landmarker, tracker.head, clip.fps, chosen, on_step=fitting)
+
+    return request.track("Driving video", tracker.landmarker, clip.size, run)
+
+
+def of_frames(landmarks: dict, start: int, count: int) -> dict:
+    """The host's landmarks of the frames that were used, where they were made from the whole clip."""
+    frames = landmarks.get("frames") if isinstance(landmarks, dict) else None
+    if not isinstance(frames, list) or len(frames) < start + count or len(frames) == count:
+        return landmarks
+    return {**landmarks, "frames": frames[start : start + count]}
+
+
+def watched(clip: DrivingClip, bar: host.Progress) -> Iterator[Tensor]:
+    """The clip's frames; progress and a preview of the last one as they are taken."""
+    on_step = bar.stage(0.0, LOOKED_AT)
+    for count, frame in enumerate(clip):
+        on_step(count, max(clip.expected, count + 1), frame)
+        yield frame
+
+
+def in_time(track: FaceTrack, clip: DrivingClip, fps: float) -> FaceTrack:
+    """The track at a constant rate: the clip's own, or the one that was asked for."""
+    from .driving import retimed
+
+    return retimed(track, clip.times, fps or clip.fps)
+
+
+def draw_overlay(
+    clip: DrivingClip, tracker: HeadTracker, track: FaceTrack, limit: int, bar: host.Progress
+) -> Tensor:  # (N, 3, h, w)
+    """The finished track over the frames nearest in time."""
+    from .overlay import overlay_clip
+
+    frames = host.spread(track.num_frames, limit)
+    nearest = clip.nearest([frame / track.fps for frame in frames])
+    pictures = (clip.copy(index) for index in nearest)
+    on_step = bar.stage(FITTED, 1.0)
+    return overlay_clip(pictures, tracker.head, track[track.pose.new_tensor(frames).long()], on_step)
