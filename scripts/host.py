@@ -108,7 +108,7 @@ def prepare(say=print) -> Host:
             install_requirements(python, comfyui, cache, say)
             return Host(python, comfyui, cache)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
             raise HostError(disk_sentence(cache)) from error
         raise HostError(
             f"The cache folder {cache} cannot be written ({error.strerror or error}): "
