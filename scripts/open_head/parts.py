@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .surface import Surface
+from .surface import Surface, add_skin
 
-EYE_SEGMENTS = 24
+EYE_SEGMENTS = 20
 # Angles of the eyeball's rings from its axis, degrees: the pupil's rim and the limbus are rings of their own.
 PUPIL, LIMBUS = 7.5, 23.5
-EYE_RINGS = (PUPIL, 13.0, 18.5, LIMBUS, 29.0, 36.0, 44.0, 54.0, 66.0, 80.0, 95.0)
+EYE_RINGS = (PUPIL, 13.0, 18.5, LIMBUS, 29.0, 36.0, 45.0, 56.0, 70.0, 90.0)
 CORNEA_BULGE = 0.02  # of the radius, at the pole
+
+TONGUE_SCALE = 0.86  # MakeHuman's tongue fills the mouth; shrunk towards its root it lies behind the teeth
+TONGUE_ROOT = 0.25  # share of its vertices, the rearmost, whose mean is the centre of shrinking
 
 Grid = tuple[tuple[float, float], tuple[float, float]]  # corner and size of a texture island
 
@@ -72,3 +75,17 @@ def add_eye(
             n = (s + 1) % EYE_SEGMENTS
             add([inner + s, outer + s, outer + n, inner + n])
     return {"pupil": EYE_SEGMENTS, "iris": EYE_RINGS.index(LIMBUS) * EYE_SEGMENTS}
+
+
+def add_tongue(surface: Surface, polygons, uvs: np.ndarray, positions: np.ndarray, region: int) -> None:
+    """The tongue, shrunk towards its root."""
+    first = len(surface.rows)
+    add_skin(surface, polygons, uvs, positions, region)
+    numbers = np.array(sorted(v for row in surface.rows[first:] for v in row))
+    depth = positions[numbers, 2] + positions[numbers, 1]
+    root = numbers[depth <= np.quantile(depth, TONGUE_ROOT)].tolist()
+    for i in range(first, len(surface.rows)):
+        row = {v: TONGUE_SCALE * w for v, w in surface.rows[i].items()}
+        for v in root:
+            row[v] = row.get(v, 0.0) + (1 - TONGUE_SCALE) / len(root)
+        surface.rows[i] = row

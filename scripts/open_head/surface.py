@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import csr_matrix
 
-# The neck is cut by the plane y = CUT_HEIGHT - CUT_SLOPE z: just above the collar bones, a little higher at the back.
-CUT_HEIGHT, CUT_SLOPE = 0.572, 0.15
+# The neck is cut by the bowl y = CUT_HEIGHT - CUT_SLOPE z + CUT_BEND x^2: at the collar bones in front, higher at the
+# back, and rising at the sides so that the edge stays on the neck's root and off the shoulders.
+CUT_HEIGHT, CUT_SLOPE, CUT_BEND = 0.566, 0.18, 1.6  # metres, none, 1 / metre
 SNAP = (
     0.3  # a vertex nearer to the plane than this share of its edge moves onto it, so that no slivers appear
 )
@@ -47,7 +48,7 @@ class Surface:
 
 def height_above_cut(points: np.ndarray) -> np.ndarray:
     """Signed distance-like height of points (..., 3) above the neck's cut."""
-    return points[..., 1] - CUT_HEIGHT + CUT_SLOPE * points[..., 2]
+    return points[..., 1] - CUT_HEIGHT + CUT_SLOPE * points[..., 2] - CUT_BEND * points[..., 0] ** 2
 
 
 def add_skin(surface: Surface, polygons, uvs: np.ndarray, positions: np.ndarray, region: int) -> None:
@@ -117,16 +118,20 @@ def _corner_key(i, corners, tex, snapped):
     return snapped[vertex], ((tex[i], 1.0),)
 
 
-def triangulated(surface: Surface, positions: np.ndarray):
-    """Triangles (T, 3), their uv corners (T, 3) and regions (T,); quads are split along the shorter diagonal."""
-    faces, faces_uv, regions = [], [], []
-    for corners, tex, region in surface.polygons:
+def triangulated(surface: Surface, positions: np.ndarray, labels: np.ndarray):
+    """Triangles (T, 3), their uv corners (T, 3), regions (T,) and polygons' labels (T,).
+
+    Quads are split along the shorter diagonal.
+    """
+    faces, faces_uv, regions, kept = [], [], [], []
+    for (corners, tex, region), label in zip(surface.polygons, labels, strict=True):
         for a, b, c in _split(positions[corners]):
             if len({corners[a], corners[b], corners[c]}) == 3:
                 faces.append([corners[a], corners[b], corners[c]])
                 faces_uv.append([tex[a], tex[b], tex[c]])
                 regions.append(region)
-    return np.array(faces), np.array(faces_uv), np.array(regions)
+                kept.append(label)
+    return np.array(faces), np.array(faces_uv), np.array(regions), np.array(kept)
 
 
 def _split(points: np.ndarray):
