@@ -14,7 +14,7 @@ SIZE = (8, 16)  # powers of two: pixel centres and edges through them stay exact
 
 def failure(rasterize: Callable[..., Fragments]) -> str | None:
     """What the backend `rasterize(screen, faces, size, perspective, cull)` gets wrong, or None."""
-    screen, faces = _scene()
+    screen, faces = scene()
     for perspective in (True, False):
         for cull in (True, False):
             expected = rasterize_reference(screen, faces, SIZE, perspective, cull)
@@ -29,7 +29,7 @@ def failure(rasterize: Callable[..., Fragments]) -> str | None:
     return None
 
 
-def _scene() -> tuple[torch.Tensor, torch.Tensor]:
+def scene() -> tuple[torch.Tensor, torch.Tensor]:
     """Two frames: overlapping, back-facing, doubled, degenerate, off-screen, edge-on-centre triangles."""
     first = torch.tensor(
         [
