@@ -96,9 +96,10 @@ def test_node_ids_are_literals_for_the_manager():
     ids = set()
     for path in python_files("nodes"):
         for item in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(item, ast.keyword) and item.arg == "node_id":
-                assert isinstance(item.value, ast.Constant), f"{path.name}:{item.value.lineno}"
-                ids.add(item.value.value)
+            if isinstance(item, ast.Call) and getattr(item.func, "attr", "") == "Schema":
+                (value,) = [keyword.value for keyword in item.keywords if keyword.arg == "node_id"]
+                assert isinstance(value, ast.Constant), f"{path.name}:{value.lineno}"
+                ids.add(value.value)
     assert ids and all(name.startswith("MagicPortrait") for name in ids)
 
 
