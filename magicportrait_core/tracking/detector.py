@@ -20,7 +20,7 @@ READING_FRACTION = 32  # MediaPipe's warp reads at 1/32 pixels; its boxes are re
 
 # Squares in which to look again. The detector knows faces of about 10 to 60 % of its square.
 WIDER = 1.6  # for a face that fills the picture
-TILE_FRACTIONS = (1 / 2, 1 / 4, 1 / 6)  # of the picture's longer side
+TILE_FRACTIONS = (1 / 2, 1 / 4, 1 / 8)  # of the picture's longer side
 TILE_STEP = 2 / 3  # of the tile: a face of up to a third of it is whole in some tile
 MIN_TILE = 96  # pixels; below, a face has too few pixels to be read
 TILE_BATCH = 16

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .detector import detect_faces, further_squares, whole_picture
@@ -25,6 +25,7 @@ from .observation import FaceObservation
 ASSET = Path(__file__).resolve().parents[1] / "assets" / "face_landmarker.safetensors"
 MIN_SCORE = 0.5  # of the detector and of the mesh network, as published
 SAME_FACE_OVERLAP = 0.5  # boxes of the points of one face seen twice overlap at least this much
+REFINEMENTS = 2  # readings of a face found in a part of the picture, whose first region is coarse
 NEARBY = 4.0  # side of the square in which a lost face is looked for first, over the face's size
 
 logger = logging.getLogger("magicportrait")
@@ -118,13 +119,13 @@ class Landmarker:
         faces: list[FaceObservation],
         squares: Sequence[Region],
         max_faces: int,
-        refine: bool = False,
+        refinements: int = 0,
     ) -> list[FaceObservation]:
         detections = detect_faces(self.networks.detector, image, squares, MIN_SCORE)
         fresh = [d for d in detections if all(overlap(d.box, face.box) < 0.3 for face in faces)]
         fresh = fresh[: max_faces - len(faces)]
         found = self.read(image, [d.region for d in fresh], [d.score for d in fresh])
-        if refine:
+        for _ in range(refinements):
             found = self.read(image, [region_of_points(f.points) for f in found], [f.score for f in found])
         return distinct([*faces, *found])
 
@@ -132,7 +133,7 @@ class Landmarker:
         nearby = [Region(r.x, r.y, r.width * NEARBY / 1.5, r.width * NEARBY / 1.5) for r in lost]
         levels = further_squares(tuple(image.shape[-2:]))
         for squares in ([nearby] if nearby else []) + list(levels):
-            if faces := self._add_detected(image, [], squares, max_faces, refine=True):
+            if faces := self._add_detected(image, [], squares, max_faces, REFINEMENTS):
                 return faces
         return []
 
@@ -161,11 +162,14 @@ def load_landmarker(device: torch.device | str = "cpu", path: Path = ASSET) -> L
             f"face landmarker weights are missing: {path.name}; run scripts/convert_landmarker.py or "
             "install the pack again"
         )
-    with safe_open(path, "pt") as file:
-        provenance = json.loads((file.metadata() or {}).get("magicportrait", "{}"))
-        if provenance.get("name") != "face_landmarker" or provenance.get("version") != 1:
-            raise ValueError(f"{path.name} is not a version 1 face landmarker file; install the pack again")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    try:
+        with safe_open(path, "pt") as file:
+            provenance = json.loads((file.metadata() or {}).get("magicportrait", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} cannot be read ({error}); install the pack again") from error
+    if provenance.get("name") != "face_landmarker" or provenance.get("version") != 1:
+        raise ValueError(f"{path.name} is not a version 1 face landmarker file; install the pack again")
     prefix = "canonical."
     canonical = {name[len(prefix) :]: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
     networks = FaceLandmarkNetworks()
