@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
 from . import host
-from .sockets import FaceTrackSocket, GuidanceMapsSocket, HeadTrack
+from .sockets import FaceTrackSocket, GuidanceMapsSocket, HeadTrack, check_same_head
+
+if TYPE_CHECKING:
+    from ..magicportrait_core.appearance import HeadAppearance
+    from ..magicportrait_core.guidance import GuidanceMaps
+    from ..magicportrait_core.head.model import HeadModel
 
 STYLES = ("for people", "as the network sees them")
 
@@ -92,4 +100,59 @@ class RenderGuidance(io.ComfyNode):
         portrait: Tensor | None = None,
         portrait_track: HeadTrack | None = None,
     ) -> io.NodeOutput:
-        raise NotImplementedError
+        from ..magicportrait_core.guidance import render_guidance
+
+        on_step = host.progress()
+        with host.ordinary_tensors():
+            device = host.render_device()
+            head = aligned.head.to(device)
+            appearance = portrait_appearance(head, portrait, portrait_track, aligned)
+            maps = render_guidance(
+                head, aligned.track, appearance, map_size(aligned.track.size, size), on_step
+            )
+            shown = maps[torch.tensor(host.spread(maps.num_frames, image_frames))]
+            depth, normal = depth_and_normal(maps, shown, style)
+            return io.NodeOutput(
+                maps,
+                host.map_to_image(depth),
+                host.map_to_image(normal),
+                host.map_to_image(shown.render),
+                host.to_mask(shown.mask),
+            )
+
+
+def portrait_appearance(
+    head: HeadModel, portrait: Tensor | None, portrait_track: HeadTrack | None, aligned: HeadTrack
+) -> HeadAppearance | None:
+    """Colours and light of the portrait, None for a grey head; both inputs or neither."""
+    if portrait is None and portrait_track is None:
+        return None
+    if portrait is None or portrait_track is None:
+        given, lacking = (
+            ("portrait", "portrait_track") if portrait_track is None else ("portrait_track", "portrait")
+        )
+        raise ValueError(
+            f"{given} is connected but {lacking} is not; portrait and portrait_track belong together: "
+            "connect both for the portrait's colours, or neither for a grey head"
+        )
+    from ..magicportrait_core.appearance import appearance_from_portrait
+
+    check_same_head(portrait_track, aligned)
+    picture = host.one_picture(portrait, "portrait").to(head.device)
+    return appearance_from_portrait(head, portrait_track.track.to(head.device), picture)
+
+
+def map_size(size: tuple[int, int], longest: int) -> tuple[int, int] | None:
+    """Height and width of maps whose longer side is `longest`; None keeps the size."""
+    from ..magicportrait_core.media.image import fit_within
+
+    return fit_within(size, longest) if longest else None
+
+
+def depth_and_normal(maps: GuidanceMaps, shown: GuidanceMaps, style: str) -> tuple[Tensor, Tensor]:
+    """The frames of `shown` as pictures (F, 1 or 3, H, W) in 0..1; one depth range for the whole clip."""
+    from ..magicportrait_core.guidance_pictures import depth_picture, depth_range, normal_picture
+
+    if style == STYLES[1]:
+        return shown.depth, shown.normal
+    return depth_picture(shown, depth_range(maps)), normal_picture(shown)

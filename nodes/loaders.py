@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import comfy.model_management
 import folder_paths
@@ -11,6 +14,11 @@ from comfy_api.latest import io
 
 from . import host
 from .sockets import HeadTracker, HeadTrackerSocket
+
+if TYPE_CHECKING:
+    from ..magicportrait_core.head.model import HeadModel
+
+logger = logging.getLogger("magicportrait")
 
 BUILT_IN = "open_head (built in)"
 HEADS_FOLDER = "heads"  # models/magicportrait/heads
@@ -147,4 +155,28 @@ def load_tracker(file: Path | None, device) -> HeadTracker:
     host.check_cancelled()
     with host.ordinary_tensors():
         head = load_head(OPEN_HEAD if file is None else file)
+        if head.landmarks is None:
+            head = with_landmarks(head, file)
         return HeadTracker(head, load_landmarker(device), device, file)
+
+
+def with_landmarks(head: HeadModel, file: Path) -> HeadModel:
+    """The head with the places of the 478 landmarks: found once for a file (some 15 s), then kept."""
+    from ..magicportrait_core.head.assets import load_head, save_head
+    from ..magicportrait_core.tracking.calibration import calibrate
+
+    about = file.stat()
+    name = f"{file.stem}-{about.st_size}-{int(about.st_mtime)}.safetensors"
+    kept = Path(folder_paths.get_user_directory()) / host.MODEL_KIND / HEADS_FOLDER / name
+    if kept.is_file():
+        return load_head(kept)
+    logger.info("finding the landmarks on %s; this is done once for the file", file.name)
+    head = replace(head, landmarks=calibrate(head, on_step=host.progress()))
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part = kept.with_name(f".{name}.{os.getpid()}.part")
+        save_head(head, part)
+        part.replace(kept)
+    except OSError as error:
+        logger.warning("the landmarks of %s cannot be kept (%s); they are found again next time", name, error)
+    return head
