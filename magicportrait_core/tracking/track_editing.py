@@ -35,12 +35,13 @@ def concatenate(tracks: Sequence[FaceTrack]) -> FaceTrack:
     first = tracks[0]
     for number, track in enumerate(tracks[1:], start=2):
         _check_same(first, track, number)
-    keep_landmarks = all(t.landmarks is not None for t in tracks)
-    names = [n for n in PER_FRAME if n != "landmarks" or keep_landmarks]
+    rows = {name: [getattr(t, name) for t in tracks] for name in PER_FRAME}
     return replace(
         first,
-        **{name: torch.cat([getattr(t, name) for t in tracks]) for name in names},
-        landmarks=torch.cat([t.landmarks for t in tracks]) if keep_landmarks else None,
+        **{
+            name: None if any(v is None for v in values) else torch.cat(values)
+            for name, values in rows.items()
+        },
         camera=Camera(
             view=torch.cat([t.camera.view for t in tracks]),
             intrinsics=torch.cat([t.camera.intrinsics for t in tracks]),

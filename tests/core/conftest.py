@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from magicportrait_core.tracking.landmarker import Landmarker, load_landmarker
+
+sys.path.append(str(Path(__file__).with_name("helpers")))  # synthetic_head
 
 
 def find_package_file(name: str) -> Path:
