@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..tracking.track import FaceTrack
-from .eyes import eye_layer, lid_anchors, lid_confidence
+from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
 from .fill import resize, smoothstep
 from .layers import Canvas, Layer, sample_photo
 from .motion import within_limits
 from .mouth import mouth_layer
 from .scene import Scene, scene_of
+from .skin import mirrored_layer, soft_layer
 from .source import COARSE, WarpSource
 from .sources import OUTSIDE, PHOTO, STRETCHED
 
@@ -52,9 +53,13 @@ def warp_frame(
 def _repairs(scene: Scene, flow: Tensor, confidence: Tensor, canvas: Canvas) -> Iterator[Layer]:
     """Layers in the order they are laid; each sees the canvas with those before it."""
     right, left, lips = scene.openings
-    for layer in (eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips)):
-        if layer is not None:
-            yield layer
+    mirrored = mirrored_layer(scene)
+    if mirrored is not None:
+        yield mirrored
+    soft = soft_layer(scene, mirrored, canvas)
+    layers = [soft, lid_layer(scene, right), lid_layer(scene, left)]
+    layers += [eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips)]
+    yield from (layer for layer in layers if layer is not None)
 
 
 def _flow(scene: Scene) -> tuple[Tensor, Tensor]:  # (2, h, w) of the window, (1, h, w) of near
@@ -65,11 +70,8 @@ def _flow(scene: Scene) -> tuple[Tensor, Tensor]:  # (2, h, w) of the window, (1
     rigid, share = (resize(part[None], COARSE, window.size)[0] for part in (rigid, share))
     flow = share * rigid
     place = scene.near.inside(window)
-    lids = lid_confidence(source, scene.head, scene.surface)
-    landing = replace(scene.landing, confidence=scene.landing.confidence * lids)
-    anchors = lid_anchors(source, scene.head, scene.openings)
     around, confidence = skin_flow(
-        source, scene.surface, landing, place.of(rigid), place.of(share), scene.near, anchors
+        source, scene.surface, scene.landing, place.of(rigid), place.of(share), scene.near
     )
     place.of(flow).copy_(around)
     return flow, confidence

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 
-from .anatomy import LEFT_UPPER_LID, RIGHT_UPPER_LID
-from .field import Anchors, window_around
-from .fill import blur, pull_push, smoothstep
+from .anatomy import LID_MIDDLES, SKIN_CLASS, UPPER_LIDS
+from .field import window_around
+from .fill import blur, pixel_centres, pull_push, ramp, smoothstep
 from .layers import Layer, sample_photo
 from .motion import MovedHead
 from .openings import Opening, keep_out
+from .polygon import distance_to_line
 from .scene import Scene
 from .source import WarpSource
-from .sources import PHOTO
-from .surface import VisibleSurface
+from .sources import FILLED, PHOTO
 
 ROOM = 0.06  # face widths around the opening
-UNFOLDED = (1.5, 2.5)  # growth of a lid triangle between which its own texture is given up
+CLOSING = (0.25, 0.7)  # share of the opening that went away
+UNFOLDED = (0.35, 0.65)  # source rows per target row below and above which lid skin is unreadable, readable
+LID_SOFTNESS = 0.012  # face widths
+LASH = 0.012  # face widths, half the thickness of the lash line
 EDGE = 0.6  # pixels of softness where the lid meets the eye
 
 
@@ -39,37 +42,39 @@ def eye_layer(scene: Scene, opening: Opening) -> Layer | None:
     return Layer(box.inside(scene.window), sample_photo(source, box, flow), alpha, PHOTO, 0.0)
 
 
-def lid_anchors(source: WarpSource, head: MovedHead, openings: list[Opening]) -> Anchors | None:
-    """The edges of the upper lids: the photo's lash line goes where the moved lid ends."""
-    points, flow, weight = [], [], []
-    for opening, line in zip(openings[:2], (RIGHT_UPPER_LID, LEFT_UPPER_LID), strict=True):
-        if opening.change == 0:
-            continue
-        after = _densely(head.marks[list(line), :2])
-        before = _densely(source.mesh_landmarks[list(line)])
-        points.append(after)
-        flow.append(before - after)
-        weight.append(torch.full_like(after[:, 0], opening.change))
-    if not points:
+def lid_layer(scene: Scene, opening: Opening) -> Layer | None:
+    """Lid skin that unfolds over the eye: plain skin with a lash line, instead of stretched lashes.
+
+    The photo shows an open eye's lid as a line or two of pixels; below a third of its size nothing can be read.
+    """
+    source, surface, near = scene.source, scene.surface, scene.near
+    closing = _closing(source, scene.head, opening)
+    if closing == 0:
         return None
-    return Anchors(torch.cat(points), torch.cat(flow), torch.cat(weight))
+    box = window_around(opening.contour, 3 * ROOM * source.face_width, source.camera.size)
+    place = box.inside(near)
+    is_skin = (source.anatomy.classes[surface.triangle] == SKIN_CLASS).float()
+    lid = surface.at_pixels(source.anatomy.lid[:, None])[:, 0] * is_skin
+    packed = torch.stack((scene.landing.pixels[:, 1] * is_skin, lid, is_skin), dim=1)
+    row, lid, skin = place.of(surface.picture(packed)).split(1)
+    steps = (row[:, 2:] - row[:, :-2]) / 2  # source rows per target row: small where the lid unfolds
+    steps = F.pad(steps[None], (0, 0, 1, 1), mode="replicate")[0]
+    read = smoothstep(*UNFOLDED, steps)
+    side = opening.which
+    alpha = blur((closing * lid * (1 - read))[None], LID_SOFTNESS * source.face_width)[0] * skin
+    pixels = pixel_centres(box.size, lid) + lid.new_tensor([box.left, box.top])[:, None, None]
+    colour = source.under_eyes[side][:, None, None].expand(3, *box.size)
+    line = scene.head.marks[list(UPPER_LIDS[side]), :2]
+    lash = (
+        (1 - distance_to_line(line, pixels) / (LASH * source.face_width)).clamp(0, 1)[None] * closing * skin
+    )
+    colour = colour + lash * (source.lashes[side][:, None, None] - colour)
+    return Layer(box.inside(scene.window), colour, torch.maximum(alpha, 0.8 * lash), FILLED)
 
 
-def lid_confidence(source: WarpSource, head: MovedHead, surface: VisibleSurface) -> Tensor:  # (P,) 0..1
-    """Lid skin that unfolds over the eye is hardly seen in the photo: its flow comes from brow and lash line."""
-    faces = source.head.faces
-    grown = _areas(head.screen, faces) / _areas(source.screen, faces).clamp(min=1e-3)
-    unfolded = smoothstep(*UNFOLDED, grown[surface.triangle])
-    return 1 - unfolded * surface.at_pixels(source.anatomy.lid[:, None])[:, 0]
-
-
-def _densely(line: Tensor, between: int = 8) -> Tensor:
-    """Points every eighth of each piece of a line (K, 2)."""
-    share = torch.arange(between, device=line.device)[None, :, None] / between
-    return torch.lerp(line[:-1, None], line[1:, None], share).reshape(-1, 2)
-
-
-def _areas(screen: Tensor, faces: Tensor) -> Tensor:  # (T,) pixels, 0 for back faces
-    a, b, c = screen[faces, :2].unbind(1)
-    twice = (b - a)[:, 1] * (c - a)[:, 0] - (b - a)[:, 0] * (c - a)[:, 1]
-    return (twice / 2).clamp(min=0)
+def _closing(source: WarpSource, head: MovedHead, opening: Opening) -> float:
+    """0 while the eye is as open as in the photo .. 1 when closed."""
+    upper, lower = LID_MIDDLES[opening.which]
+    before = float(source.mesh_landmarks[lower, 1] - source.mesh_landmarks[upper, 1])
+    after = float(head.marks[lower, 1] - head.marks[upper, 1])
+    return ramp(*CLOSING, 1 - after / max(before, 1e-3))

@@ -54,27 +54,6 @@ class Landing:
     confidence: Tensor  # (P,) 0..1, how well the portrait shows that skin
 
 
-@dataclass(frozen=True)
-class Anchors:
-    """Points of known flow that the surface does not resolve, such as the edge of a closing lid."""
-
-    points: Tensor  # (N, 2) work pixels, target
-    flow: Tensor  # (N, 2)
-    weight: Tensor  # (N,) 0..1
-
-    def pin(self, flow: Tensor, confidence: Tensor, window: Window) -> tuple[Tensor, Tensor]:
-        """Flow (2, h, w) and confidence (1, h, w) with the anchors written over their nearest pixels."""
-        column = (self.points[:, 0] - window.left).long().clamp(0, window.width - 1)
-        row = (self.points[:, 1] - window.top).long().clamp(0, window.height - 1)
-        flow, confidence = flow.clone(), confidence.clone()
-        here = confidence[0, row, column]
-        total = torch.maximum(here, self.weight).clamp(min=1e-6)
-        share = (self.weight / total).clamp(max=1)
-        flow[:, row, column] = torch.lerp(flow[:, row, column], self.flow.T, share)
-        confidence[0, row, column] = torch.maximum(here, self.weight)
-        return flow, confidence
-
-
 def window_around(
     points: Tensor,  # (N, 2) work pixels
     margin: float,
@@ -152,7 +131,6 @@ def skin_flow(
     rigid: Tensor,  # (2, h, w) of `near`
     share: Tensor,  # (1, h, w)
     near: Window,
-    anchors: Anchors | None = None,
 ) -> tuple[Tensor, Tensor]:  # flow (2, h, w) of `near`; confidence (1, h, w), 0 where no skin is
     """The flow around and on the head: surface where it is known, rigid plus harmonic extension elsewhere."""
     classes, neck = source.anatomy.classes[surface.triangle], source.anatomy.neck[surface.triangle]
@@ -165,9 +143,7 @@ def skin_flow(
     picture = surface.picture(packed)
     own, confidence, neck, covered = picture[:2], picture[2:3], picture[3:4], picture[4:5]
     followed = share * rigid
-    if anchors is not None:
-        own, confidence = anchors.pin(own, confidence, near)
-    rest = (own - followed) * torch.maximum(covered, (confidence > 0).float())
+    rest = (own - followed) * covered
     weights = torch.stack((confidence, confidence * (1 - neck), confidence * neck))
     extended = harmonic(rest.expand(3, -1, -1, -1), weights)
     on_head = covered * (1 - neck)

@@ -10,7 +10,7 @@ from torch import Tensor
 from .field import Window
 from .fill import pixel_centres, resize, sample
 from .source import WarpSource
-from .sources import PHOTO
+from .sources import MIRRORED, PHOTO
 
 STILL = 2e-3  # work pixels of flow that count as none: the photo itself is shown
 
@@ -55,6 +55,8 @@ class Canvas:
         hole = self.hole[:, rows, columns]
         hole += alpha * (invented - hole)
         labels = self.labels[rows, columns]
+        if layer.label == MIRRORED:
+            invented = 1.0
         labels[(alpha > 0.5)[0]] = PHOTO
         labels[(alpha * invented > 0.5)[0]] = layer.label
 

@@ -111,7 +111,10 @@ def move_head(
 
 def target_vertices(source: WarpSource, target: FaceTrack) -> Tensor:  # (V, 3) camera space
     """The moved head. The target's own camera places it; its shape is the portrait's."""
-    posed = source.head.vertices(source.track.shape, target.expression, target.pose, source.offsets)
+    expression = target.expression
+    if source.blink is not None:
+        expression = source.blink.apply(expression, source.track.expression)
+    posed = source.head.vertices(source.track.shape, expression, target.pose, source.offsets)
     return target.camera.to_camera(posed)[0]
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from ..head.model import LOWER_TEETH, TONGUE, UPPER_TEETH
 from .anatomy import LIPS_MIDDLE, MOUTH_CLASS
 from .field import Window, plane_flow, window_around
-from .fill import blur, pixel_centres, pull_push, sample, smoothstep
+from .fill import blur, pixel_centres, pull_push, ramp, smoothstep
 from .layers import Layer, sample_photo
 from .motion import SkullMotion
-from .openings import LIPS, MAP_OF, MARGIN, Opening
+from .openings import Opening, keep_out
 from .scene import Scene
 from .source import WarpSource
 from .sources import MOUTH
@@ -22,8 +22,12 @@ from .surface import VisibleSurface
 ROOM = 0.10  # face widths around the lips
 EDGE = 0.8  # pixels of softness between lip and mouth
 TEETH_BEHIND_LIPS = 0.006  # metres
+STRETCH = (0.01, 0.035)  # face widths by which the photo's own teeth may be stretched: all, none
+SHOWS_TEETH = (0.015, 0.04)  # face widths between the photo's lips: shut, showing teeth
 SHADOW_DEPTH = 0.030  # metres behind the lips at which light falls to 1/e
-TOOTH, TONGUE_TINT, CAVITY = (0.98, 0.93, 0.84), (0.80, 0.46, 0.43), (0.33, 0.13, 0.12)
+TOOTH, TONGUE_TINT = (0.98, 0.93, 0.84), (0.80, 0.46, 0.43)
+GUM, CAVITY = (0.78, 0.46, 0.43), (0.36, 0.15, 0.14)
+GUM_DEPTH = (0.004, 0.030)  # metres behind the lips: inner lips and gums, then the dark of the mouth
 TEETH_MATCH = 0.55  # how much of the face's own brightness and tint the teeth take
 
 
@@ -48,6 +52,9 @@ class MouthLight:
     def cavity(self) -> Tensor:
         return self.skin.mean().sqrt() * self.skin.new_tensor(CAVITY)
 
+    def gum(self) -> Tensor:
+        return self.skin.mean().sqrt() * self.skin.sqrt() * self.skin.new_tensor(GUM)
+
 
 def mouth_layer(scene: Scene, opening: Opening) -> Layer | None:
     """Everything between the lips; None when the mouth is closed."""
@@ -63,7 +70,7 @@ def mouth_layer(scene: Scene, opening: Opening) -> Layer | None:
     shaded = place.of(inside.picture(torch.cat((colour, torch.ones_like(colour[:, :1])), dim=1)))
     colour, covered = shaded[:3], shaded[3:]
     colour = pull_push(colour[None], covered[None])
-    colour = blur(colour, 0.5)[0]
+    colour = blur(colour, 0.006 * source.face_width)[0]
     own, known = _own_teeth(source, opening, scene.head.skull, box)
     colour = torch.lerp(colour, own, known)
     alpha = blur(covered[None], EDGE)[0]
@@ -74,15 +81,15 @@ def _shade(source: WarpSource, inside: VisibleSurface, normals: Tensor, lips: fl
     """Teeth, tongue and cavity in the portrait's light, darker towards the throat."""
     light = MouthLight.of(source)
     region = source.head.regions[inside.triangle]
-    colour = light.cavity().expand(len(region), 3).clone()
+    depth = (inside.depth - lips).clamp(0, 0.08)
+    colour = torch.lerp(light.gum(), light.cavity(), smoothstep(*GUM_DEPTH, depth)[:, None])
     colour[region == TONGUE] = light.tongue()
     teeth = ((region == UPPER_TEETH) | (region == LOWER_TEETH)) & ~source.head.cavity[inside.triangle]
     colour[teeth] = light.teeth()
     facing = inside.at_pixels(normals)
     towards = facing[:, 2].abs() / facing.norm(dim=-1).clamp(min=1e-6)
-    depth = (inside.depth - lips).clamp(0, 0.08)
-    shadow = 0.22 + 0.78 * torch.exp(-depth / SHADOW_DEPTH)
-    return (colour * ((0.5 + 0.5 * towards) * shadow)[:, None]).clamp(0, 1) * 2 - 1
+    shadow = 0.40 + 0.60 * torch.exp(-depth / SHADOW_DEPTH)
+    return (colour * ((0.65 + 0.35 * towards) * shadow)[:, None]).clamp(0, 1) * 2 - 1
 
 
 def _own_teeth(
@@ -94,8 +101,17 @@ def _own_teeth(
     corner = lips.new_tensor([box.left, box.top])[:, None, None]
     pixels = pixel_centres(box.size, source.work) + corner
     flow = plane_flow(source, motion, pixels, -float(lips[2]), lips)
-    distance = sample(source.maps[MAP_OF[LIPS]][None], pixels + flow)
-    soft = MARGIN * source.face_width
-    known = smoothstep(-soft, soft, -distance - soft)
+    flat = (pixels + flow).reshape(2, -1).T
+    kept = keep_out(source, flat, opening, inside=True)
+    stretched = (kept - flat).norm(dim=-1) / source.face_width
+    shut = 1 - ramp(*SHOWS_TEETH, _height(source) / source.face_width)
+    known = (1 - smoothstep(*STRETCH, stretched + shut * STRETCH[1])).reshape(1, *box.size)
     known = torch.maximum(known, torch.full_like(known, 1 - opening.change))
+    flow = kept.T.reshape(2, *box.size) - pixels
     return sample_photo(source, box, flow), known
+
+
+def _height(source: WarpSource) -> float:
+    """Work pixels between the middle of the photo's lips."""
+    upper, lower = LIPS_MIDDLE
+    return float((source.landmarks[lower] - source.landmarks[upper]).norm())

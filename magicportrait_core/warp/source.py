@@ -25,9 +25,11 @@ from .anatomy import (
     RIGHT_EAR,
     RIGHT_EYE_OPENING,
     UNDER_EYES,
+    UPPER_LIDS,
     Anatomy,
     anatomy_of,
 )
+from .blink import BlinkLimit, blink_limit
 from .fill import blur, pixel_centres, pull_push, smoothstep
 from .options import WarpOptions
 from .personal import personal_offsets
@@ -50,6 +52,7 @@ class WarpSource:
     work: Tensor  # (3, h, w) the photo in work pixels
     camera: Camera  # of the portrait, work pixels
     offsets: Tensor  # (V, 3) metres
+    blink: BlinkLimit | None
     vertices: Tensor  # (V, 3) camera space
     screen: Tensor  # (V, 3) work pixels and depth
     facing: Tensor  # (V,)
@@ -62,6 +65,7 @@ class WarpSource:
     backdrop: Tensor  # (3, h / COARSE, w / COARSE) the picture behind the head, very smooth
     skin: Tensor  # (3,) median skin colour
     under_eyes: Tensor  # (2, 3) median colour below the right and the left eye
+    lashes: Tensor  # (2, 3) dark colour along the right and the left upper lid
 
 
 @torch.no_grad()
@@ -118,6 +122,7 @@ def prepare_warp(
         work=work,
         camera=camera,
         offsets=offsets,
+        blink=blink_limit(head, portrait.shape, offsets),
         vertices=vertices[0],
         screen=screen[0],
         facing=facing(vertices, normals, camera.projection == "perspective")[0],
@@ -129,7 +134,8 @@ def prepare_warp(
         light=_low_frequencies(work, face, 0.08 * width),
         backdrop=_backdrop(work, distance, 0.42 * width),
         skin=_median_colour(work, face),
-        under_eyes=torch.stack([_colour_at(work, seen[list(points)]) for points in UNDER_EYES]),
+        under_eyes=torch.stack([_colour_at(work, seen[list(points)], 0.5) for points in UNDER_EYES]),
+        lashes=torch.stack([_colour_at(work, seen[list(points)], 0.25) for points in UPPER_LIDS]),
     )
 
 
@@ -215,7 +221,7 @@ def _median_colour(work: Tensor, mask: Tensor) -> Tensor:
     return chosen.median(1).values if chosen.shape[1] else work.mean((1, 2))
 
 
-def _colour_at(work: Tensor, points: Tensor) -> Tensor:
+def _colour_at(work: Tensor, points: Tensor, quantile: float) -> Tensor:
     height, width = work.shape[-2:]
     x, y = points[:, 0].long().clamp(0, width - 1), points[:, 1].long().clamp(0, height - 1)
-    return work[:, y, x].median(1).values
+    return work[:, y, x].quantile(quantile, dim=1)
