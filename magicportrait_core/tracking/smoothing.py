@@ -44,7 +44,7 @@ class SmoothingOptions:
 
 
 def smooth(track: FaceTrack, options: SmoothingOptions | None = None) -> FaceTrack:
-    """Strengths of the filter: 0 leaves values as they are, bit for bit; 1 averages a quarter second."""
+    """The track with less jitter; the track itself when it is a picture or shorter than three frames."""
     options = options or SmoothingOptions()
     if track.fps == 0 or track.num_frames < 3:
         return track

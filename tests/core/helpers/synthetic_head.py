@@ -19,7 +19,7 @@ FOCAL = 250 / math.tan(math.radians(15))  # 30 degrees over 500 pixels
 
 
 def synthetic_head(arkit: bool = True, shapes: int = 6) -> HeadModel:
-    """Smooth random shapes and expressions; arkit=False: unnamed expressions and a jaw joint, as FLAME has."""
+    """Smooth random shapes and expressions; without ARKit: unnamed ones and a jaw joint, as FLAME has."""
     generator = torch.Generator().manual_seed(0)
     expressions = len(ARKIT) if arkit else 8
     spread = torch.rand(FACES, 2, generator=generator) * 2 - 1
