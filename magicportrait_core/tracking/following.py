@@ -21,7 +21,7 @@ from .tracklets import Doubt, Person, TrackletBuilder, centre, join_tracklets
 Order = Literal["size", "left_to_right", "near_point"]
 MEANING = {"size": "by size", "left_to_right": "from left to right", "near_point": "by nearness to the point"}
 MIN_PEOPLE = 4  # faces looked for in a frame, at least
-SEARCH_EVERY = 4  # frames between searches for further faces while all known ones are in sight
+SEARCH_EVERY = 4  # frames between searches for further faces while as many as ever are in sight
 THOROUGH_EVERY = 12  # frames between thorough searches while no face is in sight
 BRIEF = 0.03  # people seen in less than this share of the most seen one's frames are not counted
 CUT_CELLS = 8  # the picture is compared in 8x8 cells ...
@@ -79,8 +79,9 @@ def follow_face(
             builder.end_all()
         before = now
         known = builder.live(number)
-        in_sight = bool(known) and all(run.frames[-1] == number - 1 for run in known)
-        wanted = len(known) if in_sight and number % SEARCH_EVERY else max_faces
+        in_sight = sum(run.frames[-1] == number - 1 for run in known)
+        complete = in_sight == len(known) >= max([1, *num_faces])
+        wanted = len(known) if complete and number % SEARCH_EVERY else max_faces
         faces = landmarker.observe(frame, [run.faces[-1] for run in known], wanted, _search_hard(unseen))
         builder.add(number, faces, [signature_of(frame, face, landmarker.canonical) for face in faces])
         unseen = 0 if faces else unseen + 1

@@ -25,7 +25,7 @@ from .observation import FaceObservation
 ASSET = Path(__file__).resolve().parents[1] / "assets" / "face_landmarker.safetensors"
 MIN_SCORE = 0.5  # of the detector and of the mesh network, as published
 SAME_FACE_OVERLAP = 0.5  # boxes of the points of one face seen twice overlap at least this much
-REFINEMENTS = 2  # readings of a face found in a part of the picture, whose first region is coarse
+REFINEMENTS = 3  # readings of a face found in a part of the picture, whose first region is coarse
 NEARBY = 4.0  # side of the square in which a lost face is looked for first, over the face's size
 
 logger = logging.getLogger("magicportrait")
