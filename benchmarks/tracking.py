@@ -168,6 +168,7 @@ def blink_heights(head: HeadModel, raw: FaceTrack, smoothed: FaceTrack) -> tuple
 def print_table(rows: list[Row]) -> None:
     print(
         f""
+        f""
         f"{'clip':28}{'frames':>7}{'tracker':>9}{'fit':>7}{'sum ms':>8}{'baseline':>10}{'all %':>7}{'inner %':>9}"
     )
     for r in rows:
