@@ -1,7 +1,7 @@
 """Head models on disk: our safetensors format, and load_head() for every kind of head file.
 
-A file holds the tensors of a HeadModel under the names of its fields, and a JSON text "head" in the header with the
-rest. Expressions that move few vertices are stored as the moved vertices only.
+A file holds the tensors of a HeadModel under the names of its fields, and a JSON text "head" in the header
+with the rest. Expressions that move few vertices are stored as the moved vertices only.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .files import HeadFileError
+from .flame_files import read_flame
 from .model import HeadModel, LandmarkMap
 
 FORMAT = "magicportrait-head"
@@ -33,17 +35,7 @@ _FLOATS = (
     "uvs",
 )
 _INDICES = ("faces", "faces_uv", "regions", "mirror", "iris")
-_BASES = (
-    "shape_basis",
-    "expression_basis",
-    "pose_correctives",
-    "skin_weights",
-    "uvs",
-)  # harmless in half precision
-
-
-class HeadFileError(ValueError):
-    """A head file that cannot be used; the message is for the user."""
+_BASES = ("shape_basis", "expression_basis", "pose_correctives", "uvs")  # harmless in half precision
 
 
 def load_head(source: str | Path = OPEN_HEAD) -> HeadModel:
@@ -57,18 +49,17 @@ def load_head(source: str | Path = OPEN_HEAD) -> HeadModel:
     if path.suffix == ".safetensors":
         return read_head(path)
     if path.suffix in (".pkl", ".pickle"):
-        from .flame_files import read_flame
-
         return read_flame(path)
     raise HeadFileError(
-        f"{path.name} is not a head file: expected .safetensors (converted head) or .pkl (FLAME 2020, 2023, 2023 Open)"
+        f"{path.name} is not a head file: expected .safetensors (converted head) or .pkl (FLAME 2020, 2023, "
+        "2023 Open)"
     )
 
 
 def save_head(
     head: HeadModel, path: str | Path, provenance: Mapping[str, str] | None = None, half: bool = False
 ) -> None:
-    """Write `head`; `half` stores bases, weights and uvs in float16 (errors of micrometres on a head)."""
+    """Write `head`; `half` stores bases and uvs in float16 (errors of micrometres on a head)."""
     tensors = {name: getattr(head, name) for name in _FLOATS}
     tensors |= {name: getattr(head, name).to(torch.int32) for name in _INDICES}
     tensors["cavity"] = head.cavity

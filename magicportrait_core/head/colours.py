@@ -21,7 +21,7 @@ IRIS_COLOURS = {1: (0.32, 0.22, 0.14), 2: (0.04, 0.04, 0.04)}  # iris, pupil
 
 
 def part_colours(head: HeadModel) -> Tensor:  # (T, 3) 0..1
-    """A colour for every triangle: skin, teeth, tongue, inside of the mouth, white of the eye, iris, pupil."""
+    """A colour of every triangle: skin, teeth, tongue, gums, white of the eye, iris, pupil."""
     table = head.template.new_tensor([PART_COLOURS[name] for name in REGIONS])
     colours = table[head.regions]
     colours[head.cavity] = table.new_tensor(CAVITY_COLOUR)

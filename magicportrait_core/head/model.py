@@ -46,7 +46,10 @@ class LandmarkMap:
 
 @dataclass(frozen=True)
 class HeadModel:
-    """One head model's data. Head space: metres, x to the viewer's right (person's left), y up, z to the viewer."""
+    """One head model's data.
+
+    Head space: metres, x to the viewer's right (the person's left), y up, z to the viewer.
+    """
 
     name: str
     licence: str
@@ -149,7 +152,7 @@ class HeadModel:
             return rest
         if pose.ndim != 3 or pose.shape[1:] != (NUM_JOINTS, 3):
             raise ValueError(
-                f"pose has shape {tuple(pose.shape)}; expected (frames, {NUM_JOINTS}, 3) axis-angle vectors of "
+                f"pose has shape {tuple(pose.shape)}; expected (frames, {NUM_JOINTS}, 3) axis-angles of "
                 f"{', '.join(JOINT_NAMES)}"
             )
         rotations = axis_angle_to_matrix(pose)

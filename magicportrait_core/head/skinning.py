@@ -23,7 +23,7 @@ def skew(
 def axis_angle_to_matrix(
     v: Tensor,  # (..., 3) radians
 ) -> Tensor:  # (..., 3, 3)
-    """Rotation matrices of axis-angle vectors (Rodrigues), exact to first order and differentiable at zero."""
+    """Rotation matrices of axis-angle vectors (Rodrigues' formula), differentiable at zero."""
     squared = (v * v).sum(-1)[..., None, None]
     angle = torch.where(squared > 0, squared, torch.ones_like(squared)).sqrt()
     angle = torch.where(squared > 0, angle, torch.zeros_like(angle))

@@ -1,7 +1,7 @@
 """Finds the 478 landmarks on any head model, without anybody marking them by hand.
 
-The head is rendered with random identities and views, the landmark network looks at the renders, and each landmark is
-cast back onto the surface. The robust mean of the hits, on the template, is the landmark's place.
+The head is rendered with random identities and views, the landmark network looks at the renders, and each
+landmark is cast back onto the surface. The robust mean of the hits, on the template, is the landmark's place.
 """
 
 from __future__ import annotations
@@ -81,7 +81,13 @@ def calibrate(
                 _cast(head, turned, screen, face.points, options, hits)
             if on_step is not None:
                 on_step(person * len(options.yaws) + view + 1, total)
-    return _settled(head, hits, options)
+    landmarks = _settled(head, hits, options)
+    if not landmarks.matched.any():
+        raise ValueError(
+            f"no face was found in {total} renders of head {head.name!r}, so its landmarks cannot be placed; "
+            "check that it is a head in metres, upright and facing +z"
+        )
+    return landmarks
 
 
 def mean_spread(landmarks: LandmarkMap) -> tuple[float, float]:
@@ -97,9 +103,9 @@ def _random_person(head: HeadModel, options: CalibrationOptions, generator: torc
     opening = low + (high - low) * torch.rand(1, generator=generator).item()
     expression = head.template.new_zeros(1, head.num_expression)
     pose = head.template.new_zeros(1, 5, 3)
-    if head.jaw_in_expression:
+    if "jawOpen" in head.expression_names:
         expression = head.expressions(jawOpen=opening)
-    else:
+    elif not head.jaw_in_expression:
         pose[0, 2, 0] = opening * math.radians(24)  # ARKit's jawOpen turns the jaw by about 24 degrees
     return head.vertices(shape.to(head.template), expression, pose)
 
@@ -163,7 +169,7 @@ def _cast(
 
 
 def _kinds(head: HeadModel) -> list[tuple[Tensor, list[int]]]:
-    """Which triangles which landmarks may lie on: irises on their eyeballs (seen through the lids), the rest on skin."""
+    """Which triangles may carry which landmarks: eyeballs (through the lids) the irises, skin the rest."""
     right = [k for k in range(FIRST_IRIS, NUM_LANDMARKS) if k not in LEFT_IRIS]
     kinds = [
         ((head.regions == SKIN) & ~head.cavity, list(range(FIRST_IRIS))),
@@ -210,7 +216,7 @@ def closest_point(
 ) -> tuple[int, Tensor]:
     """The triangle nearest to a point, and the barycentric coordinates (3,) of the nearest point in it.
 
-    Only the triangles with the nearest centres are looked at; outside a triangle its plane's coordinates are clamped.
+    Only the triangles with the nearest centres are looked at; outside a triangle its coordinates are clamped.
     """
     near = (corners.mean(1) - point).norm(dim=-1).topk(min(candidates, len(corners)), largest=False).indices
     a, b, c = corners[near].double().unbind(1)
