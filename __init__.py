@@ -4,7 +4,7 @@ WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint():
-    """The node pack, for ComfyUI; imported only when asked for, so that tests can import this file anywhere."""
+    """The node pack, for ComfyUI; imported only when asked for, so that tests can import this file."""
     from .comfy_entry import comfy_entrypoint as entrypoint
 
     return await entrypoint()
