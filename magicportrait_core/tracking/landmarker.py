@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .detector import detect_faces, further_squares, whole_picture
+from .detector import Detection, detect_faces, further_squares, whole_picture
 from .face_region import Region, cut, overlap, region_of_points
 from .landmarker_networks import (
     BLENDSHAPE_NAMES,
@@ -25,10 +25,10 @@ from .observation import FaceObservation
 ASSET = Path(__file__).resolve().parents[1] / "assets" / "face_landmarker.safetensors"
 MIN_SCORE = 0.5  # of the detector and of the mesh network, as published
 SAME_FACE_OVERLAP = 0.5  # boxes of the points of one face seen twice overlap at least this much
-REFINEMENTS = 3  # readings of a face found in a part of the picture, whose first region is coarse
+MAX_READINGS = 4  # of a face whose first region is rough
+MAX_TILT = math.radians(10)  # between the detector's region and the points' from which it is read again
 NEARBY = 4.0  # side of the square in which a lost face is looked for first, over the face's size
 
-logger = logging.getLogger("magicportrait")
 
 __all__ = ["BLENDSHAPE_NAMES", "CanonicalFace", "Landmarker", "load_landmarker"]
 
@@ -119,21 +119,32 @@ class Landmarker:
         faces: list[FaceObservation],
         squares: Sequence[Region],
         max_faces: int,
-        refinements: int = 0,
+        coarse: bool = False,  # the squares are parts of the picture, found regions are rough
     ) -> list[FaceObservation]:
         detections = detect_faces(self.networks.detector, image, squares, MIN_SCORE)
         fresh = [d for d in detections if all(overlap(d.box, face.box) < 0.3 for face in faces)]
-        fresh = fresh[: max_faces - len(faces)]
-        found = self.read(image, [d.region for d in fresh], [d.score for d in fresh])
-        for _ in range(refinements):
-            found = self.read(image, [region_of_points(f.points) for f in found], [f.score for f in found])
-        return distinct([*faces, *found])
+        settled = [self._settle(image, d, coarse) for d in fresh[: max_faces - len(faces)]]
+        return distinct([*faces, *(face for face in settled if face is not None)])
+
+    def _settle(self, image: Tensor, detection: Detection, coarse: bool) -> FaceObservation | None:
+        """The face of a detection, read again in its own region where the detector's was off."""
+        region, face = detection.region, None
+        for _ in range(MAX_READINGS):
+            found = self.read(image, [region], [detection.score])
+            if not found:
+                return None
+            face, before = found[0], region
+            region = region_of_points(face.points)
+            tilt = abs(math.remainder(region.angle - before.angle, 2 * math.pi))
+            if not coarse and tilt < MAX_TILT:
+                break
+        return face
 
     def _search(self, image: Tensor, lost: Sequence[Region], max_faces: int) -> list[FaceObservation]:
         nearby = [Region(r.x, r.y, r.width * NEARBY / 1.5, r.width * NEARBY / 1.5) for r in lost]
         levels = further_squares(tuple(image.shape[-2:]))
         for squares in ([nearby] if nearby else []) + list(levels):
-            if faces := self._add_detected(image, [], squares, max_faces, REFINEMENTS):
+            if faces := self._add_detected(image, [], squares, max_faces, coarse=True):
                 return faces
         return []
 
