@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .head.colours import part_colours
-from .head.model import HeadModel
+from .head.model import REGIONS, HeadModel
 from .rendering.texture import paint_faces
 
 PLAIN_GREY = 0.7
@@ -38,6 +38,11 @@ class HeadAppearance:
 def plain_appearance(head: HeadModel, size: int = 512) -> HeadAppearance:
     """Grey skin; eyes, teeth, tongue and the inside of the mouth in plain colours; a soft frontal light."""
     colours = part_colours(head)
-    colours[(head.regions == 0) & ~head.cavity] = PLAIN_GREY
+    colours[outer_skin(head)] = PLAIN_GREY
     light = torch.tensor(PLAIN_LIGHT, device=head.device)[:, None].expand(9, 3).contiguous()
     return HeadAppearance(paint_faces(head.uvs, head.faces_uv, colours, size), light)
+
+
+def outer_skin(head: HeadModel) -> Tensor:  # (T,) bool
+    """The faces of the skin that can be seen with the mouth closed."""
+    return (head.regions == REGIONS.index("skin")) & ~head.cavity

@@ -56,3 +56,23 @@ def paint_faces(
     known = triangle >= 0
     texture = colours[triangle.clamp(min=0)].permute(2, 0, 1)
     return spread(texture, known)
+
+
+def mirrored_corners(
+    uvs: Tensor,  # (U, 2)
+    faces: Tensor,  # (T, 3)
+    faces_uv: Tensor,  # (T, 3)
+    mirror: Tensor,  # (V,) the vertex at each vertex's mirror image
+) -> tuple[Tensor, Tensor]:  # (T, 3, 2), (T,) bool
+    """Texture coordinates of the mirror image of every face's corners, and whether they lie together.
+
+    They do not where a vertex on a seam has several coordinates and another island's was picked.
+    """
+    of_vertex = uvs.new_zeros(mirror.shape[0], 2)
+    of_vertex[faces.reshape(-1)] = uvs[faces_uv.reshape(-1)]
+    corners = of_vertex[mirror[faces]]
+
+    def extent(triangles: Tensor) -> Tensor:
+        return (triangles.amax(1) - triangles.amin(1)).amax(1)
+
+    return corners, extent(corners) < 3 * extent(uvs[faces_uv]) + 1e-4
