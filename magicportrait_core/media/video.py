@@ -83,7 +83,8 @@ class VideoReader:
         """(seconds since the first frame of the file, frame) pairs."""
         timed = self._trimmed()
         if self.constant_fps:
-            timed = at_constant_rate(timed, self.constant_fps, self.start, self.stop)
+            end = min(self.stop, float(self.file.num_frames / self.file.fps) or math.inf)
+            timed = at_constant_rate(timed, self.constant_fps, self.start, end)
         empty = True
         for timed_frame in itertools.islice(timed, self.max_frames):
             empty = False
@@ -145,15 +146,15 @@ def at_constant_rate(
     timed: Iterable[tuple[float, Tensor]],
     fps: Fraction,
     start: float = 0.0,
-    stop: float = math.inf,
+    end: float = math.inf,  # when the last frame goes; if not known, it lasts as long as the one before it
 ) -> Iterator[tuple[float, Tensor]]:
-    """The frame on screen at start, start + 1 / fps, ...; the last one lasts as long as the one before it."""
+    """The frame on screen at start, start + 1 / fps, ..."""
     shown, index, last_duration = None, 0, float(1 / fps)
     slack = 1e-3 / float(fps)  # file times are rounded to their time base
 
-    def due(end: float) -> Iterator[tuple[float, Tensor]]:
+    def due(until: float) -> Iterator[tuple[float, Tensor]]:
         nonlocal index
-        while (time := start + float(index / fps)) < min(end, stop) - slack:
+        while (time := start + float(index / fps)) < until - slack:
             index += 1
             yield time, shown[1]
 
@@ -163,7 +164,7 @@ def at_constant_rate(
             yield from due(following[0])
         shown = following
     if shown is not None:
-        yield from due(shown[0] + last_duration)
+        yield from due(end if shown[0] < end < math.inf else shown[0] + last_duration)
 
 
 @dataclass(frozen=True)
