@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "relative", "absolute")
 CARRY = ("neck", "whole")
+OVERLAY_SIDE = 1024  # pixels, longer side of the overlay at most
 STRENGTHS = {
     "strength": "All motion of the driver together. 0 leaves the portrait exactly still, 1 transfers the "
     "motion as it is, above 1 exaggerates.",
@@ -155,9 +156,13 @@ def track_portrait(tracker: HeadTracker, picture: Tensor, face: FaceRequest) -> 
 
 
 def portrait_overlay(picture: Tensor, tracker: HeadTracker, track: FaceTrack) -> Tensor:
+    """The head over the portrait, which is made smaller if it is large."""
+    from ..magicportrait_core.media.image import fit_within, resize
     from .overlay import overlay_frame
 
-    return overlay_frame(picture, tracker.head, track)
+    size = tuple(picture.shape[-2:])
+    small = resize(picture, fit_within(size, min(OVERLAY_SIDE, max(size))), "area")
+    return overlay_frame(small, tracker.head, track)
 
 
 def alignment_report(portrait: str, aligned: Alignment, options: StructuredFaceAlignment) -> str:

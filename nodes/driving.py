@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,8 @@ from . import host
 
 IMAGE_FPS = 25.0  # of an IMAGE batch when nobody says
 UNEVEN = 0.5  # of a frame: a video whose frames are further off their places has a variable rate
+HEAP_BYTES = 2**28  # of frames, after which unused memory is given back
+ERROR_NUMBER = re.compile(r"\[Errno -?\d+\] |: '[^']*(?=\))")  # and the path: of no use to people
 TIME_ROUNDING = 1e-3  # seconds; file times are rounded
 
 
@@ -27,16 +30,21 @@ class DrivingClip:
     size: tuple[int, int]  # height, width
     fps: float
     expected: int  # frames, an estimate; 0 when unknown
-    timed: Iterator[tuple[float, Tensor]]  # seconds from the first frame, (3, H, W)
+    timed: Iterator[tuple[float, Tensor]]  # seconds from the start of the clip, (3, H, W)
     copy_side: int  # longer side of the copies
     start: int = 0  # number of the first frame in the clip that was connected
-    times: list[float] = field(default_factory=list)
+    begin: float = 0.0  # seconds, where the first frame that was read stands in the clip
+    times: list[float] = field(default_factory=list)  # of the frames that were read, from the first
     copies: list[Tensor] = field(default_factory=list)  # uint8 (3, h, w)
 
     def __iter__(self) -> Iterator[Tensor]:
         copy_size = fit_within(self.size, min(self.copy_side, max(self.size)))
+        every = max(1, HEAP_BYTES // (12 * self.size[0] * self.size[1]))
         for time, frame in self.timed:
-            self.times.append(time)
+            if len(self.times) % every == every - 1:
+                host.trim_heap()
+            self.begin = self.begin if self.times else time
+            self.times.append(time - self.begin)
             self.copies.append(to_levels(resize(frame, copy_size, "area")))
             yield frame
 
@@ -55,17 +63,19 @@ def open_clip(
     """The frames `start` .. `start + limit` (0: to the end) of the host's VIDEO or IMAGE batch."""
     if isinstance(driving, Tensor):
         return open_batch(driving, fps or IMAGE_FPS, start, limit, copy_side)
-    if isinstance(
-        driving, InputImpl.VideoFromComponents
-    ):  # in memory already; a stream would be encoded anew
-        parts = driving.get_components()
+    if isinstance(driving, InputImpl.VideoFromComponents):
+        parts = driving.get_components()  # in memory already; its stream would be encoded anew
         return open_batch(parts.images, float(parts.frame_rate), start, limit, copy_side)
     if not hasattr(driving, "get_stream_source"):
         raise ValueError(
             f"driving is {type(driving).__name__}; connect a VIDEO (Load Video) or a batch of IMAGEs to it"
         )
-    begin, duration = driving.get_active_trim_window()
-    reader = open_video(driving.get_stream_source(), start=begin, stop=begin + duration if duration else None)
+    try:
+        begin, duration = driving.get_active_trim_window()
+        stop = begin + duration if duration else None
+        reader = open_video(driving.get_stream_source(), start=begin, stop=stop)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"Driving video: {ERROR_NUMBER.sub('', str(error))}.") from error
     expected = max(0, reader.num_frames - start)
     return DrivingClip(
         reader.size,
@@ -80,7 +90,7 @@ def open_clip(
 def frames_between(
     reader: VideoReader, begin: float, start: int, limit: int
 ) -> Iterator[tuple[float, Tensor]]:
-    count, first = 0, None
+    count = 0
     with reader:
         for time, frame in reader.timed_frames():
             if time < begin - TIME_ROUNDING:  # still on screen at `begin`, but the host leaves it out as well
@@ -89,8 +99,7 @@ def frames_between(
             if count <= start:
                 host.check_cancelled()
                 continue
-            first = time if first is None else first
-            yield time - first, frame
+            yield time - begin, frame
             if limit and count == start + limit:
                 return
     if count <= start:
@@ -103,7 +112,7 @@ def open_batch(images: Tensor, fps: float, start: int, limit: int, copy_side: in
     if start >= total:
         raise ValueError(no_such_frame(start, total))
     stop = min(total, start + limit) if limit else total
-    timed = (((i - start) / fps, host.to_pictures(images[i : i + 1])[0]) for i in range(start, stop))
+    timed = ((i / fps, host.to_pictures(images[i : i + 1])[0]) for i in range(start, stop))
     return DrivingClip(tuple(images.shape[1:3]), fps, stop - start, timed, copy_side, start)
 
 
@@ -114,18 +123,20 @@ def no_such_frame(start: int, count: int) -> str:
     )
 
 
+def is_uneven(times: list[float], fps: float) -> bool:
+    """Whether frames stand so far from their places that the rate must be called variable."""
+    return any(abs(time - number / fps) > UNEVEN / fps for number, time in enumerate(times))
+
+
 def retimed(track: FaceTrack, times: list[float], fps: float) -> FaceTrack:
     """The track played at the constant rate `fps`, from frames that stand at `times` (seconds).
 
     Frames that stand at their places within half a frame keep their values; else each new frame is blended
     from the two around it, so that a variable rate neither hurries nor drags.
     """
-    if track.num_frames == 1:
+    if track.num_frames == 1 or (track.fps == fps and not is_uneven(times, fps)):
         return track
     stands = torch.tensor(times, dtype=torch.float64)
-    wanted = torch.arange(len(times), dtype=torch.float64) / fps
-    if track.fps == fps and float((stands - wanted).abs().max()) <= UNEVEN / fps:
-        return track
     last_duration = stands[-1] - stands[-2]
     count = max(1, round(float(stands[-1] + last_duration) * fps))
     wanted = (torch.arange(count, dtype=torch.float64) / fps).clamp(max=float(stands[-1]))

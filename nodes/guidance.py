@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..magicportrait_core.head.model import HeadModel
 
 STYLES = ("for people", "as the network sees them")
+FRAMES_AT_ONCE = 16  # turned into pictures together
 
 
 class RenderGuidance(io.ComfyNode):
@@ -110,15 +112,36 @@ class RenderGuidance(io.ComfyNode):
             maps = render_guidance(
                 head, aligned.track, appearance, map_size(aligned.track.size, size), on_step
             )
-            shown = maps[torch.tensor(host.spread(maps.num_frames, image_frames))]
-            depth, normal = depth_and_normal(maps, shown, style)
-            return io.NodeOutput(
-                maps,
-                host.map_to_image(depth),
-                host.map_to_image(normal),
-                host.map_to_image(shown.render),
-                host.to_mask(shown.mask),
-            )
+            pictures = Pictures.of(maps, host.spread(maps.num_frames, image_frames), style)
+        return io.NodeOutput(maps, pictures.depth, pictures.normal, pictures.render, pictures.silhouette)
+
+
+@dataclass
+class Pictures:
+    """The maps as IMAGEs and a MASK, filled part by part: whole clips in floats would need several copies."""
+
+    depth: Tensor  # (F, H, W, 3)
+    normal: Tensor  # (F, H, W, 3)
+    render: Tensor  # (F, H, W, 3)
+    silhouette: Tensor  # (F, H, W)
+
+    @classmethod
+    def of(cls, maps: GuidanceMaps, frames: list[int], style: str) -> Pictures:
+        from ..magicportrait_core.guidance_pictures import depth_picture, depth_range, normal_picture
+
+        shape = (len(frames), *maps.size)
+        pictures = cls(*(torch.empty(*shape, 3) for _ in range(3)), torch.empty(shape))
+        limits = depth_range(maps)  # of the whole clip, so that brightness does not flicker
+        for first in range(0, len(frames), FRAMES_AT_ONCE):
+            host.check_cancelled()
+            place = slice(first, first + FRAMES_AT_ONCE)
+            part = maps[torch.tensor(frames[place])]
+            people = style == STYLES[0]
+            pictures.depth[place] = host.map_to_image(depth_picture(part, limits) if people else part.depth)
+            pictures.normal[place] = host.map_to_image(normal_picture(part) if people else part.normal)
+            pictures.render[place] = host.map_to_image(part.render)
+            pictures.silhouette[place] = host.to_mask(part.mask)
+        return pictures
 
 
 def portrait_appearance(
@@ -147,12 +170,3 @@ def map_size(size: tuple[int, int], longest: int) -> tuple[int, int] | None:
     from ..magicportrait_core.media.image import fit_within
 
     return fit_within(size, longest) if longest else None
-
-
-def depth_and_normal(maps: GuidanceMaps, shown: GuidanceMaps, style: str) -> tuple[Tensor, Tensor]:
-    """The frames of `shown` as pictures (F, 1 or 3, H, W) in 0..1; one depth range for the whole clip."""
-    from ..magicportrait_core.guidance_pictures import depth_picture, depth_range, normal_picture
-
-    if style == STYLES[1]:
-        return shown.depth, shown.normal
-    return depth_picture(shown, depth_range(maps)), normal_picture(shown)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +27,17 @@ PREVIEW_SECONDS = 0.25  # between two of them
 GREY = 128 / 255  # behind transparent parts, as media.image
 
 OnStep = Callable[..., None]  # (done, total, picture (3, H, W) in [-1, 1] or None)
+
+
+def trim_heap() -> None:
+    """Give memory that nobody uses back to the system, where the C library keeps it (glibc).
+
+    Frames of tens of megabytes come and go between small results that stay. Those split the hole that a
+    frame leaves, the next frame does not fit, and the heap grows by a frame for every frame of the clip.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def register_model_folder() -> None:
@@ -92,13 +105,24 @@ def one_picture(image: Tensor, name: str) -> Tensor:  # (3, H, W) in [-1, 1]
 
 def to_image(pictures: Tensor) -> Tensor:
     """The host's IMAGE (F, H, W, 3) in [0, 1] of pictures (F, 3, H, W) in [-1, 1]."""
-    return rearrange((pictures.float() + 1) / 2, "f c h w -> f h w c").clamp(0, 1).cpu().contiguous()
+    levels = pictures.float().add(1).mul_(0.5).clamp_(0, 1)
+    return rearrange(levels, "f c h w -> f h w c").cpu().contiguous()
+
+
+def collect(pictures: Iterable[Tensor], total: int) -> Tensor:
+    """The host's IMAGE (total, H, W, 3) of pictures (3, H, W) that come one at a time: no second copy."""
+    image = None
+    for i, picture in enumerate(pictures):
+        if image is None:
+            image = torch.empty(total, *picture.shape[-2:], 3)
+        image[i] = to_image(picture[None])[0]
+    return image
 
 
 def map_to_image(maps: Tensor) -> Tensor:
     """The host's IMAGE (F, H, W, 3) in [0, 1] of guidance maps (F, 1 or 3, H, W) in [0, 1]."""
-    maps = maps.float().expand(-1, 3, -1, -1)
-    return rearrange(maps, "f c h w -> f h w c").clamp(0, 1).cpu().contiguous()
+    levels = maps.float().clamp(0, 1).expand(-1, 3, -1, -1)
+    return rearrange(levels, "f c h w -> f h w c").cpu().contiguous()
 
 
 def to_mask(mask: Tensor) -> Tensor:

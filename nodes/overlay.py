@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from torch import Tensor
@@ -46,16 +46,12 @@ def overlay_clip(
     head: HeadModel,
     track: FaceTrack,  # a frame for each picture
     on_step: Callable[..., None],
-) -> Tensor:  # (F, 3, h, w)
+) -> Iterator[Tensor]:  # F times (3, h, w)
     """The fitted head over every frame of a clip."""
-    drawn = None
     for i, picture in enumerate(pictures):
-        frame = overlay_frame(picture, head, track[i : i + 1])
-        if drawn is None:
-            drawn = frame.new_empty(track.num_frames, *frame.shape)
-        drawn[i] = frame
-        on_step(i + 1, track.num_frames, frame)
-    return drawn
+        drawn = overlay_frame(picture, head, track[i : i + 1])
+        on_step(i + 1, track.num_frames, drawn)
+        yield drawn
 
 
 def draw_points(

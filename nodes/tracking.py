@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
 from comfy_api.latest import Input, io
 from torch import Tensor
 
@@ -180,15 +181,16 @@ class TrackVideo(io.ComfyNode):
             track = in_time(result.track, clip, fps)
             overlay = draw_overlay(clip, head_tracker, track, overlay_frames, bar)
             landmarks = to_face_landmarks(result.observations, head_tracker.landmarker.canonical)
-        sound = clip_sound(video, start_frame / clip.fps, track.num_frames / track.fps)
+            report = result.report + pace_note(clip, track)
+            sound = clip_sound(video, clip.begin, track.num_frames / track.fps)
         return io.NodeOutput(
             HeadTrack(head_tracker.head, track),
-            host.to_image(overlay),
+            overlay,
             float(track.fps),
             sound,
             landmarks,
-            result.report,
-            ui=host.show_text(result.report),
+            report,
+            ui=host.show_text(report),
         )
 
 
@@ -244,9 +246,26 @@ def in_time(track: FaceTrack, clip: DrivingClip, fps: float) -> FaceTrack:
     return retimed(track, clip.times, fps or clip.fps)
 
 
+def pace_note(clip: DrivingClip, track: FaceTrack) -> str:
+    """A line for the report where the track's frames are not those of the clip."""
+    from .driving import is_uneven
+
+    if clip.fps != track.fps:
+        return (
+            f"\nresampled in time from {len(clip.times)} frames at {clip.fps:g} fps to {track.num_frames} at "
+            f"{track.fps:g}; frame numbers above count the video's frames"
+        )
+    if is_uneven(clip.times, clip.fps):
+        return (
+            f"\nthe video's rate varies: its {len(clip.times)} frames were resampled in time to "
+            f"{track.num_frames} at an even {track.fps:g} fps; frame numbers above count the video's frames"
+        )
+    return ""
+
+
 def draw_overlay(
     clip: DrivingClip, tracker: HeadTracker, track: FaceTrack, limit: int, bar: host.Progress
-) -> Tensor:  # (N, 3, h, w)
+) -> Tensor:  # (N, h, w, 3), the host's IMAGE
     """The finished track over the frames nearest in time."""
     from .overlay import overlay_clip
 
@@ -254,4 +273,5 @@ def draw_overlay(
     nearest = clip.nearest([frame / track.fps for frame in frames])
     pictures = (clip.copy(index) for index in nearest)
     on_step = bar.stage(FITTED, 1.0)
-    return overlay_clip(pictures, tracker.head, track[track.pose.new_tensor(frames).long()], on_step)
+    drawn = overlay_clip(pictures, tracker.head, track[torch.tensor(frames)], on_step)
+    return host.collect(drawn, len(frames))
