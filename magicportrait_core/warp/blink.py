@@ -1,4 +1,4 @@
-"""How far this person's eyes can close: the same blink on another face shape may push one lid through the other."""
+"""How far this person's eyes can close: the same blink on another face may push one lid through the other."""
 
 from __future__ import annotations
 

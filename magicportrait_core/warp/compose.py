@@ -12,7 +12,7 @@ from ..tracking.track import FaceTrack
 from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
 from .fill import resize, smoothstep
-from .layers import Canvas, Layer, sample_photo
+from .layers import STILL, Canvas, Layer, sample_photo
 from .motion import within_limits
 from .mouth import mouth_layer
 from .scene import Scene, scene_of
@@ -105,7 +105,9 @@ def _label(scene: Scene, canvas: Canvas) -> None:
 
 def _finish(source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, held: float) -> WarpFrame:
     height, width = source.image.shape[-2:]
-    rows, columns = canvas.region(window)
+    top, left = window.top * source.scale, window.left * source.scale
+    size = tuple(canvas.image.shape[-2:])
+    rows, columns = slice(top, top + size[0]), slice(left, left + size[1])
     image = source.image.clone()
     image[:, rows, columns] = canvas.image
     hole = image.new_zeros(height, width)
@@ -113,6 +115,7 @@ def _finish(source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, he
     labels = torch.full((height, width), OUTSIDE, dtype=torch.int64, device=image.device)
     labels[rows, columns] = canvas.labels
     whole = image.new_zeros(2, height, width)
-    size = canvas.image.shape[-2:]
-    whole[:, rows, columns] = source.scale * resize(flow[None], source.scale, size)[0]
+    fine = resize(flow[None], source.scale, size)[0]
+    moving = (fine.abs().amax(0) > STILL)[None]
+    whole[:, rows, columns] = source.scale * fine * moving
     return WarpFrame(image, hole, labels, whole, held)

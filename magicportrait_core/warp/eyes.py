@@ -45,7 +45,7 @@ def eye_layer(scene: Scene, opening: Opening) -> Layer | None:
 def lid_layer(scene: Scene, opening: Opening) -> Layer | None:
     """Lid skin that unfolds over the eye: plain skin with a lash line, instead of stretched lashes.
 
-    The photo shows an open eye's lid as a line or two of pixels; below a third of its size nothing can be read.
+    The photo shows an open eye's lid as a line or two of pixels; magnified three times nothing can be read.
     """
     source, surface, near = scene.source, scene.surface, scene.near
     closing = _closing(source, scene.head, opening)

@@ -1,8 +1,8 @@
 """One continuous backward flow for skin, hair and background.
 
-Seen skin follows the surface. Everything else follows the rigid flow of the head's middle plane, as far as the
-head carries it (WarpSource.moves), plus a harmonic extension of what the surface does beyond that. So hair and
-hats travel with the head without a matte, shoulders stay, and there is no seam at the silhouette.
+Seen skin follows the surface. Everything else follows the rigid flow of the head's middle plane, as far as
+the head carries it (WarpSource.moves), plus a harmonic extension of what the surface does beyond that. So hair
+and hats travel with the head without a matte, shoulders stay, and there is no seam at the silhouette.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def window_around(
     top = int(low[1].clamp(0, size[0] - 1)) // COARSE * COARSE
     right, bottom = int(high[0].clamp(1, size[1])) + 1, int(high[1].clamp(1, size[0])) + 1
     right, bottom = (-(-end // COARSE) * COARSE for end in (right, bottom))
-    return Window(top, left, min(bottom, size[0]) - top, min(right, size[1]) - left)
+    return Window(top, left, max(min(bottom, size[0]) - top, 1), max(min(right, size[1]) - left, 1))
 
 
 def surface_landing(

@@ -1,4 +1,4 @@
-"""Inside of the mouth: the photo's own teeth, which stay with the skull, and a shaded mouth where it has none."""
+"""Inside of the mouth: the photo's own teeth, which stay with the skull, else a mouth in the face's light."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..head.model import LOWER_TEETH, TONGUE, UPPER_TEETH
 from .anatomy import LIPS_MIDDLE, MOUTH_CLASS
 from .field import Window, plane_flow, window_around
-from .fill import blur, pixel_centres, pull_push, ramp, smoothstep
+from .fill import blur, pixel_centres, pull_push, ramp, resize, smoothstep
 from .layers import Layer, sample_photo
 from .motion import SkullMotion
 from .openings import Opening, keep_out
@@ -24,6 +24,7 @@ EDGE = 0.8  # pixels of softness between lip and mouth
 TEETH_BEHIND_LIPS = 0.006  # metres
 STRETCH = (0.01, 0.035)  # face widths by which the photo's own teeth may be stretched: all, none
 SHOWS_TEETH = (0.015, 0.04)  # face widths between the photo's lips: shut, showing teeth
+COLOURFUL = (0.01, 0.06)  # range of the skin's channels in a black-and-white, in a colour photo
 SHADOW_DEPTH = 0.030  # metres behind the lips at which light falls to 1/e
 TOOTH, TONGUE_TINT = (0.98, 0.93, 0.84), (0.80, 0.46, 0.43)
 GUM, CAVITY = (0.78, 0.46, 0.43), (0.36, 0.15, 0.14)
@@ -36,24 +37,31 @@ class MouthLight:
     """Brightness and tint of the portrait's face, [0, 1]."""
 
     skin: Tensor  # (3,)
+    colourful: float  # 0 for a black-and-white photo .. 1
 
     @staticmethod
     def of(source: WarpSource) -> MouthLight:
-        return MouthLight(((source.skin + 1) / 2).clamp(0.02, 1))
+        skin = ((source.skin + 1) / 2).clamp(0.02, 1)
+        return MouthLight(skin, ramp(*COLOURFUL, float(skin.max() - skin.min())))
+
+    def seen(self, colour: Tensor) -> Tensor:
+        """The colour as this photo shows colours."""
+        return torch.lerp(colour.mean().expand(3), colour, self.colourful)
 
     def teeth(self) -> Tensor:
         white = self.skin.max() * 1.12
         tint = self.skin / self.skin.max()
-        return (white * (1 - TEETH_MATCH + TEETH_MATCH * tint) * tint.new_tensor(TOOTH)).clamp(max=0.96)
+        tooth = white * (1 - TEETH_MATCH + TEETH_MATCH * tint) * tint.new_tensor(TOOTH)
+        return self.seen(tooth.clamp(max=0.96))
 
     def tongue(self) -> Tensor:
-        return self.skin.mean().sqrt() * self.skin.sqrt() * self.skin.new_tensor(TONGUE_TINT)
+        return self.seen(self.skin.mean().sqrt() * self.skin.sqrt() * self.skin.new_tensor(TONGUE_TINT))
 
     def cavity(self) -> Tensor:
-        return self.skin.mean().sqrt() * self.skin.new_tensor(CAVITY)
+        return self.seen(self.skin.mean().sqrt() * self.skin.new_tensor(CAVITY))
 
     def gum(self) -> Tensor:
-        return self.skin.mean().sqrt() * self.skin.sqrt() * self.skin.new_tensor(GUM)
+        return self.seen(self.skin.mean().sqrt() * self.skin.sqrt() * self.skin.new_tensor(GUM))
 
 
 def mouth_layer(scene: Scene, opening: Opening) -> Layer | None:
@@ -72,7 +80,9 @@ def mouth_layer(scene: Scene, opening: Opening) -> Layer | None:
     colour = pull_push(colour[None], covered[None])
     colour = blur(colour, 0.006 * source.face_width)[0]
     own, known = _own_teeth(source, opening, scene.head.skull, box)
-    colour = torch.lerp(colour, own, known)
+    size = tuple(own.shape[-2:])
+    colour = resize(colour[None], source.scale, size)[0]
+    colour = torch.lerp(colour, own, resize(known[None], source.scale, size)[0])
     alpha = blur(covered[None], EDGE)[0]
     return Layer(box.inside(scene.window), colour, alpha, MOUTH, 1 - known)
 

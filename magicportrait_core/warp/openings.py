@@ -1,4 +1,4 @@
-"""The openings of the face: how far eyes and mouth changed, and keeping skin out of them and eyes inside them.
+"""The openings of the face: how far eyes and mouth changed, keeping skin out of them and eyes inside them.
 
 The mesh's lids and lips lie within about a pixel of the photo's. At rest that does not matter, all flows are
 zero; once a lid or a lip moves, skin must not carry a line of eye or teeth along, nor an eye a line of lid.

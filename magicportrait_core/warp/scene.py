@@ -1,4 +1,4 @@
-"""One frame before its picture: the moved mesh, what is seen of it, and where that comes from in the portrait."""
+"""One frame before its picture: the moved mesh, what is seen of it, where that comes from in the portrait."""
 
 from __future__ import annotations
 

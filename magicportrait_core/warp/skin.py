@@ -1,4 +1,4 @@
-"""Skin the photo hides or shows at a glancing angle: the other half of the face, or a soft colour of what is near."""
+"""Skin the photo hides or shows at a glancing angle: the other half of the face, or the colour of what is near."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ def mirrored_layer(scene: Scene) -> Layer | None:
     source, surface, landing = scene.source, scene.surface, scene.landing
     if not source.options.mirror:
         return None
-    bare = _bare(scene)
-    wanted = (1 - landing.confidence) * bare
+    wanted = _missing(scene)
     if float(wanted.max()) < LEAST:
         return None
     other = surface_landing(source, surface, scene.head.facing, mirrored=True)
@@ -54,12 +53,9 @@ def mirrored_layer(scene: Scene) -> Layer | None:
 
 def soft_layer(scene: Scene, mirrored: Layer | None, canvas: Canvas) -> Layer | None:
     """Cheeks and jaws that were hidden: the colour of the sure skin around them, rather than a long smear."""
-    source, surface, landing = scene.source, scene.surface, scene.landing
-    bare = _bare(scene)
-    corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
-    moved = (landing.pixels - surface.centres() - corner).norm(dim=-1) / source.face_width
-    missing = (1 - landing.confidence) * bare * smoothstep(*MOVED, moved)
-    sure = smoothstep(*SURE, landing.confidence) * bare
+    surface, landing = scene.surface, scene.landing
+    missing = _missing(scene)
+    sure = smoothstep(*SURE, landing.confidence) * _bare(scene)
     if float(missing.max()) < LEAST:
         return None
     picture = surface.picture(torch.stack((missing, sure), dim=1))
@@ -72,6 +68,14 @@ def soft_layer(scene: Scene, mirrored: Layer | None, canvas: Canvas) -> Layer | 
     colour = resize(pull_push(colour, weight.clamp(max=1), smoothing=2), COARSE, scene.near.size)[0]
     alpha = blur(SMOOTHED * missing[None], SOFT)[0]
     return Layer(place, colour, alpha, FILLED)
+
+
+def _missing(scene: Scene) -> Tensor:  # (P,) 0..1
+    """Bare skin that moved and that the photo shows badly: nothing is missing at rest."""
+    landing = scene.landing
+    corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
+    moved = (landing.pixels - scene.surface.centres() - corner).norm(dim=-1) / scene.source.face_width
+    return (1 - landing.confidence) * _bare(scene) * smoothstep(*MOVED, moved)
 
 
 def _bare(scene: Scene) -> Tensor:  # (P,) 0..1
