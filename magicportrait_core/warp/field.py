@@ -1,7 +1,7 @@
 """One continuous backward flow for skin, hair and background.
 
-Seen skin follows the surface. Everything else follows the rigid flow of the head's middle plane, as far as
-the head carries it (WarpSource.moves), plus a harmonic extension of what the surface does beyond that. So hair
+Seen skin follows the surface. The rest follows the rigid flow of the head's middle plane, as far as the
+head carries it (WarpSource.moves), plus a harmonic extension of what the surface does beyond that. So hair
 and hats travel with the head without a matte, shoulders stay, and there is no seam at the silhouette.
 """
 

@@ -1,4 +1,4 @@
-"""Skin the photo hides or shows at a glancing angle: the other half of the face, or the colour of what is near."""
+"""Skin the photo hides or shows at a glancing angle: the other half of the face, or its colour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The warp of a real photo: stillness, direction, limits, any size, and what a landmark network sees in it."""
+"""The warp of a real photo: stillness, direction, limits, any size, what the tracker sees in it."""
 
 import dataclasses
 import logging
@@ -47,11 +47,12 @@ def test_corners_and_shoulders_stay_when_the_head_turns(source, portrait, moved)
     assert float(flow[0, nose[1], nose[0]]) < -4  # the nose moves right, its pixel comes from the left
 
 
-def test_a_turn_to_the_left_mirrors_a_turn_to_the_right(head, track_of, photo, moved):
+def test_a_turn_to_the_left_mirrors_a_turn_to_the_right(head, track_of, photo, portrait, moved):
     """The flow of a mirrored photo is the mirrored flow."""
     flipped = photo.flip(-1)
-    right = warp_frame(prepare_warp(head, photo, (track := track_of(photo))), moved(track, (0, 12, 0)))
-    left = warp_frame(prepare_warp(head, flipped, (track := track_of(flipped))), moved(track, (0, -12, 0)))
+    track = track_of(flipped)
+    right = warp_frame(prepare_warp(head, photo, portrait), moved(portrait, (0, 12, 0)))
+    left = warp_frame(prepare_warp(head, flipped, track), moved(track, (0, -12, 0)))
     mirrored = left.flow.flip(-1) * torch.tensor([-1.0, 1.0])[:, None, None]
     face = (right.source_map == 0) & (left.source_map.flip(-1) == 0)
     assert (right.flow - mirrored)[
@@ -135,7 +136,7 @@ def test_the_limit_is_approached_without_a_jerk(source, portrait, moved):
     steps = [b - a for a, b in pairwise(followed)]
 
     assert min(steps) >= 0 and steps[-1] < 1
-    assert followed[-1] <= source.options.max_turn + 0.1
+    assert followed[-1] <= 1.05 * source.options.max_turn
 
 
 @pytest.mark.parametrize("size", [(97, 64), (48, 131), (33, 33)])
