@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from .appearance import HeadAppearance, plain_appearance
 from .head.model import HeadModel
 from .head.skinning import vertex_normals
+from .head_appearance import HeadAppearance, plain_appearance
 from .rendering import shading_numba
 from .rendering.camera import Camera
 from .rendering.rasterizer import FRAMES_AT_ONCE, Backend, rasterize

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .appearance import HeadAppearance, plain_appearance
 from .guidance import GuidanceMaps, render_guidance
 from .head.model import HeadModel
+from .head_appearance import HeadAppearance, plain_appearance
 from .tracking.track import FaceTrack
 
 OverlayStyle = Literal["shaded", "normals"]

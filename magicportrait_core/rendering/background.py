@@ -9,7 +9,7 @@ from torch.nn.functional import adaptive_avg_pool2d, max_pool2d
 STRIP = 0.04  # of the picture's longer side: what lies along the top and the upper sides is background
 SAMPLES = 24  # colours taken along each of the three strips
 ALIKE = 0.08  # distance (0..1 colours) within which a pixel has the background's colour
-COMMON = 0.01  # share of the head's colours that makes one its own
+COMMON = 0.01  # share of the person's colours that makes one the person's
 DEEPEST = 0.25  # of the head's box: how far from its outline background is looked for
 
 
@@ -31,13 +31,13 @@ def background_colours(
 
 def unlike(
     background: Tensor,  # (N, 3)
-    head: Tensor,  # (M, 3) colours in the middle of the head: skin, hair, hat
+    person: Tensor,  # (M, 3) colours that are surely the person's: skin, hair, hat
 ) -> Tensor:  # (<= N, 3)
-    """The background colours that the head does not have: hair and hats may reach the border as well."""
-    if not len(background) or not len(head):
+    """The background colours that the person does not have: hair and hats may reach the border as well."""
+    if not len(background) or not len(person):
         return background
-    close = (torch.cdist(background[None], head[None])[0] < 1.5 * ALIKE).sum(1)
-    return background[close < max(3, COMMON * len(head))]
+    close = (torch.cdist(background[None], person[None])[0] < 1.5 * ALIKE).sum(1)
+    return background[close < max(2, COMMON * len(person))]
 
 
 def background_within(

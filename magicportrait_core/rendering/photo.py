@@ -12,6 +12,7 @@ from .camera import Camera
 from .rasterizer import rasterize
 
 FACING = (0.12, 0.42)  # cosine to the viewer at which a point starts to count and counts fully
+FACING_SKULL = (0.0, 0.2)  # the same where hair or a hat stands out further: no background can get in
 BEHIND = 0.006  # metres a point may lie behind what is drawn there and still count as seen
 MARGIN = 3  # pixels around the head's box
 SOFTNESS = 90  # parts of the head's box: the width of margins that make up for an inexact fit
@@ -22,13 +23,10 @@ class Photo:
     """The part of a photo that holds the head, and the depth of the fitted surface there."""
 
     picture: Tensor  # (3, h, w) 0..1
-    depth: Tensor  # (h, w) of the nearest surface around each pixel, infinite outside the head
+    triangle: Tensor  # (h, w) of the fitted surface, -1 outside the head
+    depth: Tensor  # (h, w) of the nearest surface around each pixel, infinite away from the head
     camera: Camera  # one frame, of this part
     trusted: Tensor  # (h, w) 0..1, 0 where the picture shows something else than the head
-
-    @property
-    def outside(self) -> Tensor:  # (h, w) bool
-        return self.depth.isinf()
 
 
 def head_in_photo(
@@ -60,7 +58,7 @@ def head_in_photo(
     depth = torch.where(seen.covered, seen.depth, torch.inf)
     reach = max(1, round(max(size) / SOFTNESS))  # a fit is never exact: stay clear of what lies in front
     depth = -max_pool2d(-depth, 2 * reach + 1, stride=1, padding=reach)[0]
-    return Photo(part, depth, camera, torch.ones_like(depth))
+    return Photo(part, seen.triangle[0], depth, camera, torch.ones_like(depth))
 
 
 def without(
@@ -78,6 +76,7 @@ def look_up(
     photo: Photo,
     points: Tensor,  # (N, 3) head space
     normals: Tensor,  # (N, 3) camera axes, unit length
+    skull: Tensor | None = None,  # (N,) bool
 ) -> tuple[Tensor, Tensor]:  # (N, 3) colours 0..1, (N,) 0 unseen .. 1 seen well
     """The photo's colours at points of the surface."""
     camera = photo.camera
@@ -89,12 +88,16 @@ def look_up(
     towards = torch.nn.functional.normalize(-in_camera[0], dim=-1)
     if camera.projection == "orthographic":
         towards = torch.tensor([0.0, 0.0, 1.0], device=points.device).expand_as(points)
-    facing = ((normals * towards).sum(-1) - FACING[0]) / (FACING[1] - FACING[0])
+    cosine = (normals * towards).sum(-1)
+    facing = smooth_step((cosine - FACING[0]) / (FACING[1] - FACING[0]))
+    if skull is not None:
+        steep = smooth_step((cosine - FACING_SKULL[0]) / (FACING_SKULL[1] - FACING_SKULL[0]))
+        facing = torch.where(skull, steep, facing)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     at = row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
     front = photo.depth.reshape(-1)[at]
     seen = inside & (depth <= front + BEHIND)
-    return colours, smooth_step(facing) * seen * photo.trusted.reshape(-1)[at]
+    return colours, facing * seen * photo.trusted.reshape(-1)[at]
 
 
 def smooth_step(x: Tensor) -> Tensor:
