@@ -127,7 +127,9 @@ class ComfyServer:
 def server_environment() -> dict[str, str]:
     """This process's variables, without what would change the server's imports or reach the network."""
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    return {**kept, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    # Threads that wait by spinning slow each other down many times over on a machine that does other things.
+    patient = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+    return {**patient, **kept, "PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 
 
 def link_folder(source: Path, target: Path) -> None:
