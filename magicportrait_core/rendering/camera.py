@@ -94,7 +94,8 @@ class Camera:
         if self.projection == "perspective":
             scale = scale * depth
         return torch.stack(
-            ((x - self.intrinsics[:, None, 1]) * scale, (self.intrinsics[:, None, 2] - y) * scale, -depth), dim=-1
+            ((x - self.intrinsics[:, None, 1]) * scale, (self.intrinsics[:, None, 2] - y) * scale, -depth),
+            dim=-1,
         )
 
     def resized(self, size: tuple[int, int]) -> Camera:
