@@ -30,6 +30,7 @@ from magicportrait_core.head.model import HeadModel  # noqa: E402
 from magicportrait_core.media.video import open_video  # noqa: E402
 from magicportrait_core.tracking.fitting import FitOptions, fit_track  # noqa: E402
 from magicportrait_core.tracking.following import follow_face  # noqa: E402
+from magicportrait_core.tracking.landmark_error import landmark_errors, mean_error  # noqa: E402
 from magicportrait_core.tracking.landmarker import Landmarker, load_landmarker  # noqa: E402
 from magicportrait_core.tracking.missing import fill_missing  # noqa: E402
 from magicportrait_core.tracking.observation import FaceObservations  # noqa: E402
@@ -130,16 +131,8 @@ def timed(work):
 
 
 def errors(head: HeadModel, track: FaceTrack, observations: FaceObservations) -> tuple[float, float]:
-    seen = observations.points[observations.found]
-    track = track[track.found]
-    shown = track.camera.project(
-        head.landmark_points(head.vertices(track.shape, track.expression, track.pose))
-    )
-    eyes = (seen[:, 33, :2] - seen[:, 263, :2]).norm(dim=-1).mean()
-    error = 100 * (shown[..., :2] - seen[..., :2]).norm(dim=-1) / eyes
-    placed = head.landmarks.triangles >= 0
-    inner = placed & (head.landmarks.spread < INNER)
-    return float(error[:, placed].mean()), float(error[:, inner].mean())
+    every = landmark_errors(head, track[track.found], observations.points[observations.found])
+    return mean_error(head, every), mean_error(head, every, INNER)
 
 
 def second_difference(
@@ -166,20 +159,16 @@ def blink_heights(head: HeadModel, raw: FaceTrack, smoothed: FaceTrack) -> tuple
 
 
 def print_table(rows: list[Row]) -> None:
-    print(
-        f""
-        f""
-        f"{'clip':28}{'frames':>7}{'tracker':>9}{'fit':>7}{'sum ms':>8}{'baseline':>10}{'all %':>7}{'inner %':>9}"
-    )
+    titles = ("frames", "tracker", "fit", "sum ms", "baseline", "all %", "inner %")
+    print(f"{'clip':28}" + "".join(f"{title:>9}" for title in titles))
     for r in rows:
         total = r.tracker_ms + r.fit_ms
         print(
-            f"{r.name:28.28}{r.frames:7}{r.tracker_ms:9.1f}{r.fit_ms:7.1f}{total:8.1f}"
-            f"{r.baseline_ms / r.fit_ms:9.1f}x{r.error_all:7.2f}{r.error_inner:9.2f}"
+            f"{r.name:28.28}{r.frames:9}{r.tracker_ms:9.1f}{r.fit_ms:9.1f}{total:9.1f}"
+            f"{r.baseline_ms / r.fit_ms:8.1f}x{r.error_all:9.2f}{r.error_inner:9.2f}"
         )
     print(
-        "\njitter (second difference)    expression: each frame alone, together, smoothed | turn, degrees "
-        "| blinks"
+        "\njitter (2nd difference)      expression: frames alone, together, smoothed | turn, degrees | blinks"
     )
     for r in rows:
         alone, together, calm = r.jitter

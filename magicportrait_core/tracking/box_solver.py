@@ -13,8 +13,9 @@ def solve_in_box(
     high: Tensor,  # (F, Q)
     rounds: int = 4,
 ) -> Tensor:  # (F, Q) within the limits
-    """Minimum of x A x / 2 - b x in the box, by an active set: unknowns that leave the box are held at its wall
-    while the others are solved again; held ones that are pulled inwards are let go (Nocedal and Wright, 16.5).
+    """Minimum of x A x / 2 - b x in the box, by an active set: unknowns that leave the box are held at its
+    wall while the others are solved again; held ones that are pulled inwards are let go (Nocedal and Wright,
+    16.5).
 
     A few rounds are enough inside Gauss-Newton, which starts again from the result.
     """

@@ -22,6 +22,7 @@ from .landmark_model import LandmarkModel
 RIGID = 6  # unknowns of a frame before its motion coefficients: turn, place
 RIGID_DAMPING = 1e-6
 ROBUST_SCALE = 3.0  # sigmas at which a landmark starts to lose influence (pseudo-Huber)
+PAIR_WEIGHT = 3.0  # of the distance across an opening, beside one landmark: errors of neighbours are alike
 NEIGHBOUR_SIGMA = 0.1  # coefficient change between frames beyond which it counts as motion, not noise
 
 
@@ -183,7 +184,7 @@ def _equations(
 ) -> NormalEquations:
     part, here = problem.select(chunk), state.select(chunk)
     jacobian, residual, weight, to_local = _linearise(part, here)
-    rows = jacobian.flatten(1, 2)  # (F, 2K, Q)
+    rows = jacobian.flatten(1, 2)  # (F, R, Q)
     weighted = rows * weight[..., None]
     matrix = weighted.transpose(1, 2) @ rows
     right = (weighted.transpose(1, 2) @ residual[..., None]).squeeze(-1)
@@ -195,7 +196,7 @@ def _equations(
     if not with_shape:
         return NormalEquations(matrix, right, low, high)
     _, jaw = _split(part, here.motion)
-    by_shape = _columns(to_local, part.model.shape_basis(jaw)).flatten(1, 2)  # (F, 2K, S)
+    by_shape = _with_pairs(part, _columns(to_local, part.model.shape_basis(jaw))).flatten(1, 2)  # (F, R, S)
     shape_weighted = by_shape * weight[..., None]
     flat = shape_weighted.flatten(0, 1)
     return NormalEquations(
@@ -210,7 +211,10 @@ def _equations(
 
 
 def _linearise(part: FitProblem, here: FitState) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Jacobian (F, K, 2, Q), residual (F, 2K), weight (F, 2K), and pixels by local position (F, K, 2, 3)."""
+    """Jacobian (F, K + P, 2, Q), residual and weight (F, R), and pixels by local position (F, K, 2, 3).
+
+    R = 2 (K + P) rows: the landmarks, then the distances of pairs across an opening.
+    """
     seen, camera = predict(part, here)
     residual = part.targets - seen
     depth = -camera[..., 2]
@@ -227,11 +231,21 @@ def _linearise(part: FitProblem, here: FitState) -> tuple[Tensor, Tensor, Tensor
     to_local = by_camera @ here.rotation[:, None]
     expression, jaw = _split(part, here.motion)
     by_motion = _columns(to_local, part.model.motion_basis(here.shape, expression, jaw))
+    residual = _with_pairs(part, residual)
     length = residual.norm(dim=-1) / part.sigma[:, None]
     robust = 1 / torch.sqrt(1 + (length / ROBUST_SCALE) ** 2)
-    weight = part.model.weight * robust / part.sigma[:, None] ** 2
-    jacobian = torch.cat((by_turn, by_camera, by_motion), -1)
+    share = torch.cat((part.model.weight, PAIR_WEIGHT * part.model.weight[part.model.pairs].amin(1)))
+    weight = share * robust / part.sigma[:, None] ** 2
+    jacobian = _with_pairs(part, torch.cat((by_turn, by_camera, by_motion), -1))
     return jacobian, residual.flatten(1), weight.repeat_interleave(2, 1), to_local
+
+
+def _with_pairs(
+    part: FitProblem,
+    values: Tensor,  # (F, K, ...) of landmarks
+) -> Tensor:  # (F, K + P, ...) and of the differences of facing landmarks
+    first, second = part.model.pairs.unbind(1)
+    return torch.cat((values, values[:, first] - values[:, second]), 1)
 
 
 def _columns(

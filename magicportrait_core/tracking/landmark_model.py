@@ -8,16 +8,34 @@ mesh.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..expression_groups import is_arkit
 from ..head.model import HeadModel
 from ..head.skinning import axis_angle_to_matrix, skew
+from .observation import NUM_LANDMARKS
 
 JAW = 2  # index of the joint
+# Points that face each other across an opening: whether eyes and mouth are shut is seen in their distance,
+# far more exactly than in the place of each.
+LIDS = ((160, 144), (159, 145), (158, 153), (161, 163), (157, 154)) + (
+    (387, 373),
+    (386, 374),
+    (385, 380),
+    (388, 390),
+    (384, 381),
+)
+LIPS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318))
 JAW_CORRECTIVES = slice(9, 18)  # rows of HeadModel.pose_correctives that follow the jaw
+
+# The network finds brow points on the hairs. A render without hairs has them on the bare ridge below:
+# on eight real people they lie this far higher and further back, share of the outer-eye distance. Without the
+# lift every fit raises its brows, and a real raise has no room left.
+BROWS = (46, 52, 53, 55, 63, 65, 66, 70, 105, 107, 276, 282, 283, 285, 293, 295, 296, 300, 334, 336)
+BROW_LIFT = (0.0, 0.03, -0.01)
 
 
 @dataclass(frozen=True)
@@ -51,6 +69,7 @@ class LandmarkModel:
     weight: Tensor  # (K,) 0..1, how well the landmark is tied to the surface
     whole: Basis  # the landmark without jaw turn
     hinged: Basis | None  # the share of it that the jaw carries; None where the expression opens the mouth
+    pairs: Tensor  # (P, 2) int64, places in `index` of points that face each other across an opening
     hinged_share: Tensor  # (K,) skin weight of the jaw
     joints: Basis  # (5, 3) rest joints; corrective None
     centre: Tensor  # (3,) mean landmark of the template: turning about it keeps rotation and place apart
@@ -137,9 +156,11 @@ def landmark_model(
         return Basis(still, columns(shape_basis), columns(expression_basis), extra)
 
     whole = gather(barycentric)
+    whole = replace(whole, template=whole.template + _double(brow_lift(head))[index])
     return LandmarkModel(
         index=index,
         weight=1 / (1 + (_double(places.spread)[index] / spread_scale) ** 2),
+        pairs=_pairs(index),
         whole=whole,
         hinged=None if head.jaw_in_expression else gather(barycentric * jaw_share),
         hinged_share=(barycentric * jaw_share).sum(1),
@@ -152,6 +173,20 @@ def landmark_model(
         centre=whole.template.mean(0),
         eye_distance=_eye_distance(head),
     )
+
+
+def brow_lift(head: HeadModel) -> Tensor:  # (478, 3) metres, head at rest
+    """How far the network sees each landmark from its place on the head; zero but for brows."""
+    lift = head.template.new_zeros(NUM_LANDMARKS, 3)
+    if is_arkit(head.expression_names):
+        lift[list(BROWS)] = _eye_distance(head) * lift.new_tensor(BROW_LIFT)
+    return lift
+
+
+def _pairs(index: Tensor) -> Tensor:
+    place = {landmark: i for i, landmark in enumerate(index.tolist())}
+    pairs = [(place[a], place[b]) for a, b in LIDS + LIPS if a in place and b in place]
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
 
 
 def _double(tensor: Tensor) -> Tensor:

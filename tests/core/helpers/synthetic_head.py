@@ -9,12 +9,14 @@ from torch import Tensor
 
 from magicportrait_core.head.model import HeadModel, LandmarkMap
 from magicportrait_core.rendering.camera import Camera
+from magicportrait_core.tracking.landmark_model import BROW_LIFT, BROWS
 from magicportrait_core.tracking.landmarker_networks import BLENDSHAPE_NAMES
 from magicportrait_core.tracking.observation import FaceObservations
 from magicportrait_core.tracking.track import FaceTrack
 
 ARKIT = tuple(name for name in BLENDSHAPE_NAMES if name != "_neutral")
 FACES = 478
+EYE_DISTANCE = 0.09  # metres
 FOCAL = 250 / math.tan(math.radians(15))  # 30 degrees over 500 pixels
 
 
@@ -94,7 +96,12 @@ def synthetic_track(head: HeadModel, frames: int = 5, seed: int = 1, fps: float 
 
 
 def landmarks_of(head: HeadModel, track: FaceTrack) -> Tensor:  # (F, 478, 3) pixels, z smaller is nearer
-    points = head.landmark_points(head.vertices(track.shape, track.expression, track.pose))
+    """Where a perfect landmark network sees them: brow points above their places on the head."""
+    hairs = torch.zeros_like(head.template)
+    if head.jaw_in_expression:
+        brows = 3 * torch.tensor(BROWS)[:, None] + torch.arange(3)
+        hairs[brows.flatten()] = EYE_DISTANCE * torch.tensor(BROW_LIFT)
+    points = head.landmark_points(head.vertices(track.shape, track.expression, track.pose, hairs))
     seen = track.camera.project(points)
     depth = seen[..., 2:] - seen[..., 2:].mean(1, keepdim=True)
     return torch.cat((seen[..., :2], depth * FOCAL / 1.0), -1)

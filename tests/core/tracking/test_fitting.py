@@ -7,7 +7,7 @@ import torch
 from magicportrait_core.head.skinning import axis_angle_to_matrix
 from magicportrait_core.tracking.box_solver import solve_in_box
 from magicportrait_core.tracking.fitting import FitOptions, fit_track, focal_length
-from magicportrait_core.tracking.landmark_model import landmark_model
+from magicportrait_core.tracking.landmark_model import BROW_LIFT, BROWS, landmark_model
 from magicportrait_core.tracking.rigid import similarity_transform
 
 PRECISE = FitOptions(shape_prior=1e-6, expression_prior=1e-5, smoothness=0.0, shape_steps=12, frame_steps=4)
@@ -55,6 +55,8 @@ def test_landmark_model_agrees_with_the_mesh(head):
     pose = track.pose.clone()
     pose[:, 0] = 0
     mesh = head.landmark_points(head.vertices(track.shape, track.expression, pose)).double()
+    if head.jaw_in_expression:  # the network sees brows on their hairs, higher up
+        mesh[:, list(BROWS)] += synthetic.EYE_DISTANCE * torch.tensor(BROW_LIFT).double()
     ours = (
         model.points(track.shape[0].double(), track.expression.double(), pose[:, 2].double()) + model.centre
     )

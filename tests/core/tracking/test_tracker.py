@@ -9,6 +9,7 @@ from synthetic_head import observe, synthetic_head, synthetic_track
 
 from magicportrait_core.head.assets import load_head
 from magicportrait_core.tracking.following import FaceChoice
+from magicportrait_core.tracking.landmark_error import landmark_errors, mean_error
 from magicportrait_core.tracking.tracker import (
     TrackingOptions,
     track_face,
@@ -40,16 +41,10 @@ def result(clip, landmarker, head):
 
 def test_a_real_clip_is_fitted_within_the_promised_error(result, head):
     track, points = result.track, result.observations.points
-    seen = track.camera.project(
-        head.landmark_points(head.vertices(track.shape, track.expression, track.pose))
-    )
-    distance = (points[:, 33, :2] - points[:, 263, :2]).norm(dim=-1).mean()
-    error = (seen[..., :2] - points[..., :2]).norm(dim=-1) / distance * 100
-    placed = head.landmarks.triangles >= 0
-    inner = placed & (head.landmarks.spread < 0.004)
+    errors = landmark_errors(head, track, points)
     assert track.found.all() and track.complete
-    assert error[:, placed].mean() < 1.6  # raw fit 1.3; smoothing at this low rate may add a little
-    assert error[:, inner].mean() < 1.3
+    assert mean_error(head, errors) < 1.5
+    assert mean_error(head, errors, largest_spread=0.004) < 1.2
 
 
 def test_the_smile_grows_and_the_head_turns_little(result, head):
