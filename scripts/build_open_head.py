@@ -33,7 +33,7 @@ from .open_head.identities import People, principal_components
 from .open_head.makehuman import MakeHuman
 from .open_head.parts import add_eye, add_tongue
 from .open_head.smoothing import smoothed
-from .open_head.surface import Surface, add_skin, mirrored_vertices, triangulated
+from .open_head.surface import Surface, add_skin, height_above_cut, mirrored_vertices, triangulated
 from .open_head.teeth import LOWER_WIDTHS, UPPER_WIDTHS, add_teeth
 from .open_head.texture import packed
 
@@ -51,6 +51,10 @@ JOINT_CUBES = {  # cubes of the base mesh that mark each joint, with weights
 }
 # Share of a head turn that the flesh of each bone follows; the base of the neck stays with the shoulders.
 NECK_SHARE = {"neck01": 0.33, "neck02": 0.66, "neck03": 1.0}
+STILL_RIM = 0.04  # metres above the neck's edge over which the turn sets in; the edge itself never moves
+# The sculpted lid movements spill over to the nose and lip; they are whole up to the first distance from the
+# eye's centre and fade out at the second, metres.
+LIDS_WHOLE, LIDS_GONE = 0.030, 0.044
 TEETH = (
     ("helper-upper-teeth", UPPER_WIDTHS, UPPER_TEETH, ((2.0, 0.0), (0.16, 0.035))),
     ("helper-lower-teeth", LOWER_WIDTHS, LOWER_TEETH, ((2.0, 1.0), (0.16, 0.035))),
@@ -120,7 +124,10 @@ def build(source: MakeHuman, people: int) -> tuple[HeadModel, float]:
     expressions = even_sides({name: matrix @ moves for name, moves in source.face_units().items()}, mirror)
     basis = np.stack(list(expressions.values()))
     skin_faces = faces[regions == SKIN]
-    basis[:, :vertices] = smoothed(basis[:, :vertices], skin_faces, neutral[:vertices], openings(source, base))
+    keep_lids_to_the_eye(expressions, basis, neutral)
+    basis[:, :vertices] = smoothed(
+        basis[:, :vertices], skin_faces, neutral[:vertices], openings(source, base)
+    )
     enlarged = np.ones(len(surface.uvs))
     enlarged[faces_uv[regions == TONGUE]] = TONGUE_ENLARGED
 
@@ -134,7 +141,7 @@ def build(source: MakeHuman, people: int) -> tuple[HeadModel, float]:
         shape_basis=tensor(components[:, :vertices]),
         expression_basis=tensor(basis[:, :vertices]),
         pose_correctives=None,
-        skin_weights=tensor(skin_weights(source, matrix[:vertices], parts)),
+        skin_weights=tensor(skin_weights(source, matrix[:vertices], parts, neutral[:vertices])),
         joints_template=tensor(mean[vertices:]),
         joints_shape=tensor(components[:, vertices:]),
         joints_expression=tensor(basis[:, vertices:]),
@@ -185,7 +192,7 @@ def joint_rows(source: MakeHuman) -> list[dict[int, float]]:
     return rows
 
 
-def skin_weights(source: MakeHuman, matrix, labels: np.ndarray) -> np.ndarray:  # (V, 5)
+def skin_weights(source: MakeHuman, matrix, labels: np.ndarray, neutral: np.ndarray) -> np.ndarray:  # (V, 5)
     """MakeHuman's 163 bones merged into root, neck, jaw and eyes."""
     jaw_bones = source.bones_under("jaw")
     skull_bones = source.bones_under("neck01") - set(NECK_SHARE)
@@ -193,6 +200,7 @@ def skin_weights(source: MakeHuman, matrix, labels: np.ndarray) -> np.ndarray:  
     turning = matrix @ source.bone_weights(skull_bones)
     for bone, share in NECK_SHARE.items():
         turning = turning + share * (matrix @ source.bone_weights({bone}))
+    turning *= _smooth_step(height_above_cut(neutral), 0, STILL_RIM)
     weights = np.zeros((len(labels), 5))
     weights[:, 2] = jaw
     weights[:, 1] = np.clip(turning - jaw, 0, 1)
@@ -205,20 +213,37 @@ def skin_weights(source: MakeHuman, matrix, labels: np.ndarray) -> np.ndarray:  
 def openings(source: MakeHuman, base: np.ndarray) -> np.ndarray:  # (N, 3)
     """Points around the eyes and between the lips, near which expressions keep their sculpted shape."""
     eyes = base[np.r_[source.group("helper-l-eye"), source.group("helper-r-eye")]]
-    lips = source.face_units()["mouthPucker"]
-    moved = np.linalg.norm(lips, axis=1)
-    return np.concatenate([eyes[eyes[:, 2] > np.median(eyes[:, 2])], base[moved > 0.7 * moved.max()]])
+    units = source.face_units()
+    rolled = np.linalg.norm(units["mouthRollUpper"], axis=1), np.linalg.norm(units["mouthRollLower"], axis=1)
+    lips = [base[moved > 0.4 * moved.max()] for moved in rolled]
+    return np.concatenate([eyes[eyes[:, 2] > np.median(eyes[:, 2])], *lips])
+
+
+def keep_lids_to_the_eye(names, basis: np.ndarray, neutral: np.ndarray) -> None:
+    """Fades every eye expression out with distance from its own eye, in place; joints come last."""
+    for name, moves in zip(names, basis, strict=True):
+        if name.startswith("eye"):
+            centre = neutral[-2 if name.endswith("Left") else -1]
+            distance = np.linalg.norm(neutral - centre, axis=1)
+            moves *= 1 - _smooth_step(distance, LIDS_WHOLE, LIDS_GONE)[:, None]
+
+
+def _smooth_step(values: np.ndarray, start: float, end: float) -> np.ndarray:
+    share = np.clip((values - start) / (end - start), 0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def even_sides(expressions: dict[str, np.ndarray], mirror: np.ndarray) -> dict[str, np.ndarray]:
-    """The same expressions with left and right exact mirror images (the source differs by up to a millimetre)."""
+    """The same expressions with left and right exact mirror images (the source is off by up to 1 mm)."""
 
     def other(name: str) -> str:
         swapped = name.replace("Left", "?").replace("Right", "Left").replace("?", "Right")
         return swapped if swapped in expressions else name
 
     flip = np.array([-1.0, 1.0, 1.0])
-    return {name: (moves + expressions[other(name)][mirror] * flip) / 2 for name, moves in expressions.items()}
+    return {
+        name: (moves + expressions[other(name)][mirror] * flip) / 2 for name, moves in expressions.items()
+    }
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def main() -> None:
     save_head(replace(head, landmarks=landmarks), arguments.head, head_provenance(arguments.head), half=half)
     median, high = mean_spread(landmarks)
     print(
-        f"\n{arguments.head.name}: {int(landmarks.matched.sum())} of {len(landmarks.triangles)} landmarks placed, "
-        f"spread {median * 1e3:.1f} mm (median), {high * 1e3:.1f} mm (95 %)"
+        f"\n{arguments.head.name}: {int(landmarks.matched.sum())} of {len(landmarks.triangles)} landmarks "
+        f"placed, spread {median * 1e3:.1f} mm (median), {high * 1e3:.1f} mm (95 %)"
     )
 
 

@@ -26,21 +26,21 @@ Row = list[tuple[str, Tensor, float]]  # label, vertices (1, V, 3), yaw in degre
 OVERSAMPLING = 3
 BACKGROUND = (0.93, 0.94, 0.95)
 LIGHTS = (((0.45, 0.5, 0.74), 0.62), ((-0.75, 0.1, 0.45), 0.22), ((0.1, 0.2, -0.97), 0.25))
-SKY, GROUND = 0.30, 0.12  # ambient light from above and below
-EXPRESSIONS = (
-    ("smile", dict(mouthSmileLeft=0.9, mouthSmileRight=0.9, cheekSquintLeft=0.5, cheekSquintRight=0.5)),
-    ("laugh", dict(mouthSmileLeft=1, mouthSmileRight=1, jawOpen=0.4, mouthUpperUpLeft=0.5, mouthUpperUpRight=0.5)),
+SKY, GROUND = 0.42, 0.18  # ambient light from above and below
+EXPRESSIONS = (  # a name without a side stands for both sides
+    ("smile", dict(mouthSmile=0.9, cheekSquint=0.5)),
+    ("laugh", dict(mouthSmile=1, jawOpen=0.4, mouthUpperUp=0.5)),
     ("jaw open", dict(jawOpen=0.9)),
-    ("blink", dict(eyeBlinkLeft=1, eyeBlinkRight=1)),
+    ("blink", dict(eyeBlink=1)),
     ("pucker", dict(mouthPucker=0.9)),
-    ("surprise", dict(browInnerUp=1, browOuterUpLeft=1, browOuterUpRight=1, eyeWideLeft=1, eyeWideRight=1, jawOpen=0.3)),
-    ("anger", dict(browDownLeft=1, browDownRight=1, noseSneerLeft=0.8, noseSneerRight=0.8, mouthFrownLeft=0.6, mouthFrownRight=0.6)),
-    ("sad", dict(browInnerUp=0.9, mouthFrownLeft=0.8, mouthFrownRight=0.8, mouthShrugLower=0.5)),
+    ("surprise", dict(browInnerUp=1, browOuterUp=1, eyeWide=1, jawOpen=0.3)),
+    ("anger", dict(browDown=1, noseSneer=0.8, mouthFrown=0.6)),
+    ("sad", dict(browInnerUp=0.9, mouthFrown=0.8, mouthShrugLower=0.5)),
     ("cheeks", dict(cheekPuff=0.9)),
     ("look aside", dict(eyeLookOutLeft=0.8, eyeLookInRight=0.8)),
     ("tongue", dict(jawOpen=0.5, tongueOut=0.9)),
     ("wink", dict(eyeBlinkLeft=1, mouthSmileLeft=0.7)),
-)  # fmt: skip
+)
 VIEWS = (
     ("front", 0.0),
     ("left 45", 45.0),
@@ -87,11 +87,19 @@ def identities(head: HeadModel, seed: int, spread: float = 0.9) -> list[Row]:
 
 def expressions(head: HeadModel) -> list[Row]:
     tiles = [
-        (label, head.vertices(torch.zeros(1, 1), head.expressions(**values)), 20.0 if i % 2 else -20.0)
+        (label, head.vertices(torch.zeros(1, 1), face(head, values)), 20.0 if i % 2 else -20.0)
         for i, (label, values) in enumerate(EXPRESSIONS)
     ]
     width = len(VIEWS)
     return [tiles[i : i + width] for i in range(0, len(tiles), width)]
+
+
+def face(head: HeadModel, values: dict[str, float]) -> Tensor:  # (1, E)
+    sided = {}
+    for name, value in values.items():
+        both = {f"{name}Left", f"{name}Right"} & set(head.expression_names)
+        sided |= dict.fromkeys(both or {name}, value)
+    return head.expressions(**sided)
 
 
 def turns(head: HeadModel) -> Row:
@@ -127,16 +135,16 @@ def sheet(head: HeadModel, rows: list[Row], tile: int) -> Image.Image:
 def portrait(
     head: HeadModel, vertices: Tensor, yaw: float, size: int, zoom: float = 1.0, lift: float = 0.0
 ) -> Image.Image:
-    """A shaded picture of the head seen after turning it by `yaw` degrees, framed by the distance of its eyes."""
+    """A shaded picture of the head seen after turning it by `yaw` degrees, framed by its eyes' distance."""
     eyes = head.joints_template[3:5]
     unit = (eyes[0] - eyes[1]).norm().item()
-    centre = eyes.mean(0) + unit * eyes.new_tensor([0.0, -0.55 + lift, -1.4])
+    centre = eyes.mean(0) + unit * eyes.new_tensor([0.0, -0.6 + lift, -1.4])
     side = size * OVERSAMPLING
     turn = axis_angle_to_matrix(eyes.new_tensor([0.0, math.radians(yaw), 0.0]))
     shift = -turn @ centre - eyes.new_tensor([0.0, 0.0, 20 * unit])
     camera = Camera(
         view=torch.cat((turn, shift[:, None]), 1)[None],
-        intrinsics=eyes.new_tensor([[3.25 * zoom * side, side / 2, side / 2]]),
+        intrinsics=eyes.new_tensor([[3.55 * zoom * side, side / 2, side / 2]]),
         size=(side, side),
     )
     fragments = rasterize(camera.project(vertices), head.faces, camera.size)

@@ -1,7 +1,7 @@
 """Head models on disk: our safetensors format, and load_head() for every kind of head file.
 
-A file holds the tensors of a HeadModel under the names of its fields, and a JSON text "head" in the header
-with the rest. Expressions that move few vertices are stored as the moved vertices only.
+A file holds the tensors of a HeadModel under the names of its fields, and one JSON text in the header with the
+rest (one, because safetensors writes several in random order and a rebuild should give the same bytes). Expressions that move few vertices are stored as the moved vertices only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .files import HeadFileError
 from .flame_files import read_flame
 from .model import HeadModel, LandmarkMap
 
-FORMAT = "magicportrait-head"
+HEADER_KEY = "magicportrait_head"
 FORMAT_VERSION = 1
 OPEN_HEAD = "open_head"
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -75,6 +75,7 @@ def save_head(
             if name in tensors:
                 tensors[name] = tensors[name].half()
     info = {
+        "version": FORMAT_VERSION,
         "name": head.name,
         "licence": head.licence,
         "expression_names": list(head.expression_names),
@@ -83,7 +84,7 @@ def save_head(
         "parents": list(head.parents),
         "provenance": dict(provenance or {}),
     }
-    header = {"format": FORMAT, "version": str(FORMAT_VERSION), "head": json.dumps(info, sort_keys=True)}
+    header = {HEADER_KEY: json.dumps(info, sort_keys=True)}
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path, metadata=header)
 
 
@@ -129,17 +130,17 @@ def _read(path: Path) -> tuple[dict, dict[str, Tensor]]:
         raise HeadFileError(
             f"{path.name} cannot be read as safetensors ({error}); copy or convert it again"
         ) from None
-    if header.get("format") != FORMAT:
+    if HEADER_KEY not in header:
         raise HeadFileError(
-            f"{path.name} holds no head model (format {header.get('format')!r}, expected {FORMAT!r}); "
-            "convert FLAME files with scripts/convert_head.py"
+            f"{path.name} holds no head model; convert FLAME files with scripts/convert_head.py"
         )
-    if header.get("version") != str(FORMAT_VERSION):
+    info = json.loads(header[HEADER_KEY])
+    if info.get("version") != FORMAT_VERSION:
         raise HeadFileError(
-            f"{path.name} has head format version {header.get('version')}, this pack reads {FORMAT_VERSION}; "
+            f"{path.name} has head format version {info.get('version')}, this pack reads {FORMAT_VERSION}; "
             "update the pack or convert the head again"
         )
-    return json.loads(header["head"]), tensors
+    return info, tensors
 
 
 def _packed_expressions(basis: Tensor) -> dict[str, Tensor]:

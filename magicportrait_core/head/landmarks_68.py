@@ -54,7 +54,7 @@ class Landmarks68:
 def contour_row(
     rotation: Tensor,  # (B, 3, 3)
 ) -> Tensor:  # (B,) int64, 0..78
-    """The contour table's row: whole degrees of yaw, at most 39 either way; negative yaws come after row 39."""
+    """The contour table's row: whole degrees of yaw, at most 39 either way; negative yaws come after."""
     across = torch.sqrt(rotation[:, 0, 0] ** 2 + rotation[:, 1, 0] ** 2)
     yaw = torch.rad2deg(torch.atan2(-rotation[:, 2, 0], across))
     degrees = torch.round(yaw.clamp(max=MOST_YAW)).long()

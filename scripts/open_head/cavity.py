@@ -32,7 +32,9 @@ def mouth_cavity(head: HeadModel) -> torch.Tensor:  # (T,) bool
             a, b, c = screen[0, head.faces, :2].unbind(1)
             twice = (b - a)[:, 1] * (c - a)[:, 0] - (b - a)[:, 0] * (c - a)[:, 1]
             area += (twice / 2).clamp(min=0)
-    teeth = head.template[head.faces[(head.regions == UPPER_TEETH) | (head.regions == LOWER_TEETH)]].reshape(-1, 3)
+    teeth = head.template[head.faces[(head.regions == UPPER_TEETH) | (head.regions == LOWER_TEETH)]].reshape(
+        -1, 3
+    )
     room = teeth.new_tensor(ROOM)
     middle = head.template[head.faces].mean(1)
     near = ((middle > teeth.amin(0) - room) & (middle < teeth.amax(0) + room)).all(1)

@@ -1,4 +1,4 @@
-"""Procedural eyeballs, and teeth resampled from MakeHuman's coarse strips; both remain linear in the base mesh."""
+"""Procedural eyeballs and a smaller tongue, both linear in the base mesh."""
 
 from __future__ import annotations
 

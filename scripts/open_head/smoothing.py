@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix, diags
 
-STEPS = 10
+STEPS = 12
 RATE = 0.5
-KEPT = 0.006  # metres from an opening (eye, mouth, nostril) within which the sculpted shape is left as it is
-FADED = 0.016  # metres from where on smoothing is full
+KEPT = 0.005  # metres from an opening (eye, mouth, nostril) within which the sculpted shape is left as it is
+FADED = 0.013  # metres from where on smoothing is full
 
 
 def smoothed(

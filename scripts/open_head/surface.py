@@ -1,8 +1,8 @@
 """Builds the head's surface as a linear function of the base mesh.
 
 Every vertex of the head is a fixed weighted sum of base vertices, so that one sparse matrix carries people,
-expressions, joints' weights and the neutral head alike. That holds for vertices on the neck's cut (on an edge of the
-base mesh) as for those of the resampled eyes and teeth.
+expressions, skin weights and the neutral head alike. That holds for vertices on the neck's cut (on an edge of
+the base mesh) as for those of the resampled eyes and teeth.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import csr_matrix
 
-# The neck is cut by the bowl y = CUT_HEIGHT - CUT_SLOPE z + CUT_BEND x^2: at the collar bones in front, higher at the
-# back, and rising at the sides so that the edge stays on the neck's root and off the shoulders.
+# The neck is cut by the bowl y = CUT_HEIGHT - CUT_SLOPE z + CUT_BEND x^2: at the collar bones in front,
+# higher at the back, and rising at the sides so that the edge stays on the neck's root and off the shoulders.
 CUT_HEIGHT, CUT_SLOPE, CUT_BEND = 0.566, 0.18, 1.6  # metres, none, 1 / metre
 SNAP = (
     0.3  # a vertex nearer to the plane than this share of its edge moves onto it, so that no slivers appear
@@ -89,7 +89,7 @@ def _snapped(kept, height) -> dict[int, tuple[tuple[int, float], ...]]:
 
 
 def _clipped(corners, tex, height, snapped):
-    """The part of a polygon above the cut as keys ((base vertex, weight), ...) and ((base uv, weight), ...)."""
+    """The part of a polygon above the cut: keys ((base vertex, weight), ...) and ((base uv, weight), ...)."""
     loop = []
     level = [0.0 if v in snapped else height[v] for v in corners]
     ring = list(range(len(corners)))
@@ -143,7 +143,7 @@ def _split(points: np.ndarray):
 
 
 def mirrored_vertices(positions: np.ndarray, labels: np.ndarray, swapped: dict[int, int]) -> np.ndarray:
-    """Number of the vertex at the mirror image (x -> -x) of each vertex, within its own or the swapped part."""
+    """The vertex at the mirror image (x -> -x) of each vertex, within its own or the swapped part."""
     from scipy.spatial import cKDTree
 
     mirror = np.zeros(len(positions), int)

@@ -1,7 +1,8 @@
 """Rows of teeth from MakeHuman's plain strips (4 x 17 vertices), linear in the strip's vertices.
 
-The strip is resampled by splines along the arch and down the crown; hollows between the teeth come from leaning the
-front towards the strip's own inner row, so that no offset has to be added and jaws may turn the whole row.
+The strip is resampled by splines along the arch and down the crown; hollows between the teeth come from
+leaning the front towards the strip's own inner row, so that no offset has to be added
+and jaws may turn the whole row.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from scipy.interpolate import CubicSpline
 from .surface import Surface
 
 ROWS, COLUMNS = 4, 17  # gum, neck of the tooth, edge, inner side; along the arch
-# Widths of the teeth from the middle outwards, millimetres (usual anatomical means); the strip ends at the molars.
+# Widths of the teeth from the middle outwards, millimetres (anatomical means); the strip ends at the molars.
 UPPER_WIDTHS = (8.6, 6.6, 7.6, 7.1, 6.8)
 LOWER_WIDTHS = (5.3, 5.9, 6.9, 7.1, 7.3)
 WITHIN_TOOTH = (0.0, 0.13, 0.87)  # columns of one tooth, shares of its width
@@ -20,7 +21,7 @@ HOLLOW = {0.0: 0.07, 0.13: 0.0, 0.87: 0.0}  # lean inwards at these columns
 SHORTER = {0.0: 0.05, 0.13: 0.0, 0.87: 0.0}  # rounded corners of the edge, share of the height
 MOLARS = 3  # plain columns behind the last tooth
 CROWN = 0.42  # height share where the gum ends
-# Height shares down the front (0 gum, 1 edge) and lean inwards of each row; two rows close to the edge keep it sharp.
+# Height shares down the front (0 gum, 1 edge) and lean inwards of each row; rows near the edge keep it sharp.
 PROFILE = ((0.0, 0.10), (CROWN, 0.02), (0.55, 0.0), (0.95, 0.0), (1.0, 0.07), (0.9, 0.55))
 SETBACK = 0.12  # lean of all, so that the strip's ends stay inside the cheeks
 GUM_ROWS = 1  # rows of polygons above the crown
@@ -95,7 +96,9 @@ def _steps(quads, start: int) -> dict[int, int]:
             neighbours.setdefault(b, set()).add(a)
     steps, front = {start: 0}, [start]
     while front:
-        front = [n for v in front for n in neighbours[v] if n not in steps and not steps.update({n: steps[v] + 1})]
+        front = [
+            n for v in front for n in neighbours[v] if n not in steps and not steps.update({n: steps[v] + 1})
+        ]
     return steps
 
 

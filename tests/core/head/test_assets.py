@@ -52,7 +52,7 @@ def test_newer_format_asks_for_an_update(tmp_path):
     save_file(
         {"template": torch.zeros(1, 3)},
         tmp_path / "new.safetensors",
-        metadata={"format": "magicportrait-head", "version": "2"},
+        metadata={"magicportrait_head": '{"version": 2}'},
     )
     with pytest.raises(HeadFileError, match="version 2, this pack reads 1"):
         load_head(tmp_path / "new.safetensors")

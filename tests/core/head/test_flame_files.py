@@ -121,7 +121,7 @@ def test_conversion_keeps_the_head(head, golden, tmp_path):
 
 @pytest.fixture
 def chumpy(monkeypatch):
-    """A class that pickles under the name of chumpy's array, which the authors had in memory when they saved."""
+    """A class that pickles under the name of chumpy's array, as the authors had in memory."""
 
     def hold(self, x):
         self.x = x
