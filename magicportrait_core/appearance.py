@@ -122,8 +122,7 @@ def _face_vertices(head: HeadModel) -> Tensor:  # (V,) 0 or 1
 
 
 def _skull(head: HeadModel) -> Tensor:  # (V,) bool, above the face
-    face = _face_vertices(head) > 0
-    return head.template[:, 1] > head.template[face, 1].amax()
+    return head.template[:, 1] > head.template[_face_vertices(head) > 0, 1].amax()
 
 
 def _at_vertices(posed: _Posed) -> tuple[Tensor, Tensor]:

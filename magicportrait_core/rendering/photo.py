@@ -11,8 +11,8 @@ from torch.nn.functional import avg_pool2d, grid_sample, interpolate, max_pool2d
 from .camera import Camera
 from .rasterizer import rasterize
 
-FACING = (0.12, 0.42)  # cosine to the viewer at which a point starts to count and counts fully
-FACING_SKULL = (0.0, 0.2)  # the same where hair or a hat stands out further: no background can get in
+FACING = (0.2, 0.5)  # cosine to the viewer at which a point starts to count and counts fully
+FACING_SKULL = (0.05, 0.25)  # the same where hair or a hat stands out further: no background can get in
 BEHIND = 0.006  # metres a point may lie behind what is drawn there and still count as seen
 MARGIN = 3  # pixels around the head's box
 SOFTNESS = 90  # parts of the head's box: the width of margins that make up for an inexact fit
@@ -24,7 +24,8 @@ class Photo:
 
     picture: Tensor  # (3, h, w) 0..1
     triangle: Tensor  # (h, w) of the fitted surface, -1 outside the head
-    depth: Tensor  # (h, w) of the nearest surface around each pixel, infinite away from the head
+    depth: Tensor  # (h, w) of the nearest surface within `reach` of each pixel, infinite away from the head
+    reach: int  # pixels
     camera: Camera  # one frame, of this part
     trusted: Tensor  # (h, w) 0..1, 0 where the picture shows something else than the head
 
@@ -58,7 +59,7 @@ def head_in_photo(
     depth = torch.where(seen.covered, seen.depth, torch.inf)
     reach = max(1, round(max(size) / SOFTNESS))  # a fit is never exact: stay clear of what lies in front
     depth = -max_pool2d(-depth, 2 * reach + 1, stride=1, padding=reach)[0]
-    return Photo(part, seen.triangle[0], depth, camera, torch.ones_like(depth))
+    return Photo(part, seen.triangle[0], depth, reach, camera, torch.ones_like(depth))
 
 
 def without(
@@ -96,7 +97,10 @@ def look_up(
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     at = row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
     front = photo.depth.reshape(-1)[at]
-    seen = inside & (depth <= front + BEHIND)
+    # A steep surface comes nearer within the reach by itself.
+    pixel = 1 / camera.intrinsics[0, 0] * (depth if camera.projection == "perspective" else 1)
+    slope = (1 / cosine.clamp(min=0.05) ** 2 - 1).sqrt()
+    seen = inside & (depth <= front + BEHIND + 1.5 * photo.reach * pixel * slope)
     return colours, facing * seen * photo.trusted.reshape(-1)[at]
 
 
