@@ -35,7 +35,7 @@ class DrivingClip:
     start: int = 0  # number of the first frame in the clip that was connected
     begin: float = 0.0  # seconds, where the first frame that was read stands in the clip
     times: list[float] = field(default_factory=list)  # of the frames that were read, from the first
-    copies: list[Tensor] = field(default_factory=list)  # uint8 (3, h, w)
+    copies: list[Tensor] = field(default_factory=list)  # uint8 (h, w, 3)
 
     def __iter__(self) -> Iterator[Tensor]:
         copy_size = fit_within(self.size, min(self.copy_side, max(self.size)))
