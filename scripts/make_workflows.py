@@ -25,7 +25,18 @@ FOLDER = ROOT / "workflows"
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
 COLUMN_GAP, ROW_GAP, TITLE_HEIGHT = 80, 50, 30  # pixels on the canvas
 SLOT_HEIGHT, WIDGET_HEIGHT = 20, 24
-PREVIEW_HEIGHTS = {"LoadImage": 290, "LoadVideo": 310, "SaveVideo": 220, "PreviewAny": 110}
+# What nodes show below their widgets after a run: pictures, videos, texts.
+PREVIEW_HEIGHTS = {
+    "LoadImage": 290,
+    "LoadVideo": 310,
+    "SaveVideo": 310,
+    "MagicPortraitTrackVideo": 440,
+    "MagicPortraitAlignIdentity": 440,
+    "MagicPortraitRenderGuidance": 340,
+    "MagicPortraitFlowWarpPreview": 400,
+    "MagicPortraitSaveTrack": 80,
+    "MagicPortraitLoadTrack": 80,
+}
 GROUP_COLOURS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#88A")
 NAMESPACE = uuid.UUID(
     "6b2c9f5e-41f5-4a3b-9a58-6a4f0a3f9f10"
@@ -169,23 +180,34 @@ class Writer:
             for key, node in members:
                 height = self._height(node)
                 boxes[key] = (left, top, width, height)
-                top += height + ROW_GAP
+                top += height + node.space + ROW_GAP
             left += width + COLUMN_GAP
         return boxes
 
     @staticmethod
     def _groups(graph: Graph, boxes: dict) -> list[dict]:
         groups = []
-        for column, title in enumerate(graph.columns):
-            members = [boxes[key] for key, node in graph.nodes.items() if node.column == column]
-            left, width = members[0][0], members[0][2]
-            bottom = max(top + height for _, top, _, height in members)
+        for first, title in enumerate(graph.columns):
+            if not title:
+                continue
+            last = first + 1
+            while last < len(graph.columns) and not graph.columns[last]:
+                last += 1
+            members = [boxes[key] for key, node in graph.nodes.items() if first <= node.column < last]
+            left = min(box[0] for box in members)
+            right = max(box[0] + box[2] for box in members)
+            bottom = max(box[1] + box[3] for box in members)
             groups.append(
                 {
-                    "id": column + 1,
+                    "id": len(groups) + 1,
                     "title": title,
-                    "bounding": [left - 20, -TITLE_HEIGHT - 50, width + 40, bottom + TITLE_HEIGHT + 70],
-                    "color": GROUP_COLOURS[column % len(GROUP_COLOURS)],
+                    "bounding": [
+                        left - 20,
+                        -TITLE_HEIGHT - 50,
+                        right - left + 40,
+                        bottom + TITLE_HEIGHT + 70,
+                    ],
+                    "color": GROUP_COLOURS[len(groups) % len(GROUP_COLOURS)],
                     "font_size": 24,
                     "flags": {},
                 }

@@ -25,33 +25,30 @@ class Node:
     column: int
     inputs: dict = field(default_factory=dict)
     width: int = 300
+    space: int = 0  # pixels left free below, to stay level with a neighbour
 
 
 @dataclass(frozen=True)
 class Graph:
     note: str  # shown in the graph, Markdown
-    columns: tuple[str, ...]  # titles of the groups
+    columns: tuple[str, ...]  # titles of the groups, "" for a column that belongs to the group before it
     nodes: dict[str, Node]
 
 
 def save_video(title: str, images: Out, prefix: str, column: int, fps: Out, audio: Out | None = None) -> dict:
-    """Create Video and Save Video for a batch of pictures."""
+    """Create Video and Save Video, side by side, for a batch of pictures."""
     key = prefix.rsplit("/", 1)[-1]
     inputs = {"images": images, "fps": fps} | ({"audio": audio} if audio else {})
     return {
-        f"{key}_video": Node("CreateVideo", f"Video of {key.replace('_', ' ')}", column, inputs, 240),
+        f"{key}_video": Node("CreateVideo", f"Video of {key.replace('_', ' ')}", column, inputs, 240, 314),
         f"{key}_file": Node(
             "SaveVideo",
             title,
-            column,
+            column + 1,
             {"video": Out(f"{key}_video", "VIDEO"), "filename_prefix": prefix},
             300,
         ),
     }
-
-
-def text(title: str, source: Out, column: int) -> Node:
-    return Node("PreviewAny", title, column, {"source": source}, 320)
 
 
 INPUTS = {
@@ -69,7 +66,6 @@ TRACKING = {
     ),
 }
 FPS, AUDIO = Out("track", "fps"), Out("track", "audio")
-TRACK_REPORT = {"track_report": text("Report: tracking", Out("track", "report"), 1)}
 
 
 def align(driving: Out, column: int) -> dict:
@@ -80,7 +76,6 @@ def align(driving: Out, column: int) -> dict:
     }
     return {
         "align": Node("MagicPortraitAlignIdentity", "Portrait's head, driver's motion", column, inputs, 320),
-        "align_report": text("Report: alignment", Out("align", "report"), column),
     }
 
 
@@ -113,7 +108,6 @@ def warp(column: int) -> dict:
             },
             300,
         ),
-        "warp_report": text("Report: warp", Out("warp", "report"), column),
     }
 
 
@@ -135,19 +129,18 @@ GRAPHS = {
         *Portrait's head, driver's motion* has a strength for the head, jaw, mouth, brows, lids and gaze:
         0 keeps the portrait's own, 1 follows the driver.
         """,
-        ("Inputs", "Track", "Align", "Render and warp", "Results", "Geometry"),
+        ("Inputs", "Track", "Align", "Warp and render", "Results", "", "Geometry", ""),
         {
             **INPUTS,
             **TRACKING,
-            **TRACK_REPORT,
             **align(Out("track", "track"), 2),
-            **guidance(3),
             **warp(3),
+            **guidance(3),
             **save_video(
                 "Save moving portrait", Out("warp", "image"), "magicportrait/portrait_moves", 4, FPS, AUDIO
             ),
             **save_video("Save tracked head", Out("track", "overlay"), "magicportrait/tracked_head", 4, FPS),
-            **map_videos(5),
+            **map_videos(6),
         },
     ),
     "guidance_maps": Graph(
@@ -156,7 +149,7 @@ GRAPHS = {
         Renders the portrait's head with the driver's motion as three videos, for looking at the geometry or
         as control images of other models. **style** shows pictures for people or the exact numbers.
         """,
-        ("Inputs", "Track", "Align", "Render", "Results"),
+        ("Inputs", "Track", "Align", "Render", "Results", ""),
         {
             **INPUTS,
             **TRACKING,
@@ -171,12 +164,11 @@ GRAPHS = {
         Tracks the face of a clip once and keeps the motion as a small file, for any number of portraits.
         Open **reuse_saved_track** next.
         """,
-        ("Inputs", "Track", "Results"),
+        ("Inputs", "Track", "Results", ""),
         {
             "driving": INPUTS["driving"],
             "tracker": INPUTS["tracker"],
             **TRACKING,
-            **TRACK_REPORT,
             "save": Node("MagicPortraitSaveTrack", "Save the track", 2, {"track": Out("track", "track")}),
             **save_video("Save tracked head", Out("track", "overlay"), "magicportrait/tracked_head", 2, FPS),
         },
@@ -187,7 +179,7 @@ GRAPHS = {
         Moves a portrait with a track that **save_track** wrote: the clip is not needed any more. Press R when
         the file is not listed yet.
         """,
-        ("Inputs", "Align", "Warp", "Results"),
+        ("Inputs", "Align", "Warp", "Results", ""),
         {
             "portrait": INPUTS["portrait"],
             "tracker": INPUTS["tracker"],
