@@ -13,6 +13,12 @@ from .landmarker_networks import BLENDSHAPE_NAMES
 ARKIT_SIGMA = 0.25  # how far a fitted ARKit coefficient usually is from the tracker's score
 UNSEEN_SIGMA = 0.02  # gaze and tongue: the face points hardly show them, so the score decides
 JAW_SIGMA = (0.25, 0.03, 0.03)  # radians: opening; turning and tilting sideways
+# The score of a blink saturates: renders of the open head with these lid coefficients were scored so. The
+# sigma of lids is narrower: a nearly closed eye looks wrong long before its points are far off.
+BLINK = "eyeBlink"
+BLINK_SIGMA = 0.12
+BLINK_SCORES = (0.05, 0.15, 0.40, 0.62, 0.69, 0.75)
+BLINK_COEFFICIENTS = (0.0, 0.2, 0.5, 0.66, 0.8, 1.0)
 UNSEEN = ("eyeLook", "tongueOut")  # beginnings of expression names
 
 
@@ -46,8 +52,21 @@ def expression_prior(
             sigma[i] = UNSEEN_SIGMA if name.startswith(UNSEEN) else ARKIT_SIGMA
             if name in column:
                 mean[:, i] = scores[:, column[name]]
+            if name.startswith(BLINK):
+                sigma[i], mean[:, i] = BLINK_SIGMA, lid_coefficient(mean[:, i])
     precision = strength / sigma**2
     if not head.jaw_in_expression:
         mean = torch.cat((mean, mean.new_zeros(frames, 3)), 1)
         precision = torch.cat((precision, strength / torch.tensor(JAW_SIGMA, dtype=torch.float64) ** 2))
     return ExpressionPrior(mean, precision, named)
+
+
+def lid_coefficient(
+    score: Tensor,  # (F,)
+) -> Tensor:  # (F,) 0..1
+    """The eyeBlink coefficient of the open head that the network would score so."""
+    knots = score.new_tensor(BLINK_SCORES)
+    values = score.new_tensor(BLINK_COEFFICIENTS)
+    right = torch.searchsorted(knots, score.contiguous()).clamp(1, len(knots) - 1)
+    share = ((score - knots[right - 1]) / (knots[right] - knots[right - 1])).clamp(0, 1)
+    return torch.lerp(values[right - 1], values[right], share)

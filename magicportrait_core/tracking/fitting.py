@@ -7,7 +7,7 @@ clip; every frame is then solved with that shape, in chunks, so memory does not 
 
 from __future__ import annotations
 
-import logging
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,12 +25,10 @@ from .observation import FaceObservations
 from .rigid import similarity_transform
 from .track import NUM_JOINTS, FaceTrack
 
-OnStep = Callable[[int, int], None]  # (steps done, steps in all); may raise to cancel
+OnStep = Callable[[int, int], None]  # (parts done, parts in all), some milliseconds each; may raise to cancel
 IRISES = tuple(range(468, 478))  # the head does not follow its eyeballs
 FULL_FACE = 478  # the shape prior is stated for this many landmarks
 MAX_SHAPE_TURN = 0.6  # radians from the viewer: beyond, half the face is a guess of the network
-
-logger = logging.getLogger("magicportrait")
 
 
 @dataclass(frozen=True)
@@ -142,15 +140,20 @@ def _set_up(
 def _solve(problem: FitProblem, state: FitState, options: FitOptions, on_step: OnStep) -> FitState:
     chosen = _shape_frames(problem, state, options.shape_frames)
     everything = len(chosen) == problem.num_frames
-    total, done = 2 + options.shape_steps + options.frame_steps + (0 if everything else 2), 0
+    shape_steps, frame_steps = 2 + options.shape_steps, options.frame_steps + (0 if everything else 2)
     part, solved = problem.select(chosen), state.select(chosen)
-    for step in range(2 + options.shape_steps):  # two steps of pose and expression before the shape may move
-        solved = gauss_newton_step(part, solved, _chunks(part, options.chunk), fit_shape=step >= 2)
-        on_step(done := done + 1, total)
+    part_chunks, chunks = _chunks(part, options.chunk), _chunks(problem, options.chunk)
+    steps = itertools.count(1)
+    total = shape_steps * len(part_chunks) + frame_steps * len(chunks)
+
+    def count() -> None:
+        on_step(next(steps), total)
+
+    for step in range(shape_steps):  # two steps of pose and expression before the shape may move
+        solved = gauss_newton_step(part, solved, part_chunks, step >= 2, count)
     state = solved if everything else _with_shape(state, solved, chosen)
-    for _ in range(options.frame_steps + (0 if everything else 2)):
-        state = gauss_newton_step(problem, state, _chunks(problem, options.chunk), fit_shape=False)
-        on_step(done := done + 1, total)
+    for _ in range(frame_steps):
+        state = gauss_newton_step(problem, state, chunks, False, count)
     return state
 
 

@@ -9,6 +9,7 @@ the system is an arrow: eliminating the frames leaves S equations for the shape 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -100,15 +101,20 @@ def gauss_newton_step(
     state: FitState,
     chunks: list[Tensor],  # frame numbers; their union is all frames
     fit_shape: bool,
+    on_chunk: Callable[[], None],  # after each chunk; may raise to cancel
 ) -> FitState:
     """One step for all frames. Chunks only bound memory: the result does not depend on them."""
     smooth = _neighbour_term(problem, state)
+    parts, equations = [], []
+    for chunk in chunks:
+        part = _equations(problem, state, chunk, smooth, fit_shape)
+        if fit_shape:
+            equations.append(part)
+        else:
+            parts.append(_moved(problem, state, chunk, part, None))
+        on_chunk()
     if not fit_shape:
-        parts = [
-            _moved(problem, state, c, _equations(problem, state, c, smooth, False), None) for c in chunks
-        ]
         return _join(state, parts)
-    equations = [_equations(problem, state, c, smooth, True) for c in chunks]
     shift = _shape_step(problem, state, equations)
     parts = [_moved(problem, state, c, e, shift) for c, e in zip(chunks, equations, strict=True)]
     return replace(_join(state, parts), shape=state.shape + shift)

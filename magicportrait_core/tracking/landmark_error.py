@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..head.model import HeadModel
 from ..head.skinning import axis_angle_to_matrix
-from .landmark_model import brow_lift
+from .landmark_model import LARGEST_SPREAD, brow_lift
 from .track import FaceTrack
 
 OUTER_EYES = (33, 263)  # landmarks
@@ -39,8 +38,10 @@ def landmark_errors(
 def mean_error(
     head: HeadModel,
     errors: Tensor,  # (F, 478)
-    largest_spread: float = torch.inf,
+    largest_spread: float = LARGEST_SPREAD,
 ) -> float:
-    """Mean over the landmarks that calibration pinned to within `largest_spread` metres, all by default."""
+    """Mean over the landmarks that calibration pinned to within `largest_spread` metres, by default all that
+    the fit uses (all but a few of the jaw line beside the ears).
+    """
     chosen = (head.landmarks.triangles >= 0) & (head.landmarks.spread < largest_spread)
     return float(errors[:, chosen.to(errors.device)].nanmean())

@@ -29,6 +29,7 @@ LIDS = ((160, 144), (159, 145), (158, 153), (161, 163), (157, 154)) + (
     (384, 381),
 )
 LIPS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318))
+LARGEST_SPREAD = 0.02  # metres; a landmark that wandered further in calibration has no place on the head
 JAW_CORRECTIVES = slice(9, 18)  # rows of HeadModel.pose_correctives that follow the jaw
 
 # The network finds brow points on the hairs. A render without hairs has them on the bare ridge below:
@@ -138,7 +139,7 @@ def landmark_model(
             "scripts/calibrate_landmarks.py"
         )
     places = head.landmarks
-    used = (places.triangles >= 0) & places.spread.isfinite()
+    used = (places.triangles >= 0) & (places.spread < LARGEST_SPREAD)
     used[list(ignore)] = False
     index = used.nonzero().squeeze(1).cpu()
     corners = head.faces[places.triangles.to(head.faces.device)[index]].cpu()  # (K, 3)

@@ -5,6 +5,7 @@ import synthetic_head as synthetic
 import torch
 
 from magicportrait_core.head.skinning import axis_angle_to_matrix
+from magicportrait_core.tracking.blendshape_prior import lid_coefficient
 from magicportrait_core.tracking.box_solver import solve_in_box
 from magicportrait_core.tracking.fitting import FitOptions, fit_track, focal_length
 from magicportrait_core.tracking.landmark_model import BROW_LIFT, BROWS, landmark_model
@@ -177,3 +178,9 @@ def test_sentences():
         FitOptions(field_of_view=0)
     with pytest.raises(ValueError, match="shape_prior=-1; expected 0 or more"):
         FitOptions(shape_prior=-1)
+
+
+def test_scores_of_blinks_are_read_as_the_network_gives_them():
+    assert lid_coefficient(torch.tensor([0.0, 0.40, 0.62, 0.9])).tolist() == pytest.approx(
+        [0.0, 0.5, 0.66, 1.0]
+    )
