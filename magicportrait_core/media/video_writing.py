@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import av
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from .image import display_name, first_line, to_levels
 
 BT709 = 1  # ITU-T H.273 code of BT.709 for primaries, transfer and matrix
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
+SOUND_RATE = 48_000
 
 
 def write_video(
@@ -37,7 +39,9 @@ def write_video(
     rate = Fraction(fps).limit_denominator(100_000)
     with _replaced_when_complete(path) as partial, av.open(str(partial), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options={"crf": str(quality)})
-        sound = container.add_stream("aac", rate=48_000) if audio is not None and has_sound(audio) else None
+        sound = None
+        if audio is not None and has_sound(audio):
+            sound = _Sound(audio, container.add_stream("aac", rate=SOUND_RATE), audio_start)
         count, size = 0, None
         for frame in frames:
             picture = _even(frame)
@@ -51,12 +55,13 @@ def write_video(
                 )
             container.mux(stream.encode(_encoded(picture)))
             count += 1
+            if sound is not None:
+                container.mux(sound.packets_until(float(count / rate)))
         if count == 0:
             raise ValueError(f"there are no frames to write to {path.name!r}")
         container.mux(stream.encode())
         if sound is not None:
-            for packet in _sound_packets(audio, sound, audio_start, float(count / rate)):
-                container.mux(packet)
+            container.mux(sound.last_packets())
     return count
 
 
@@ -105,43 +110,48 @@ def _encoded(picture: Tensor) -> av.VideoFrame:
     return frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
 
 
-def _sound_packets(
-    source: str | os.PathLike | BinaryIO,
-    stream: av.AudioStream,
-    start: float,
-    duration: float,
-) -> Iterator[av.Packet]:
-    """The source's sound encoded anew, from `start` and for `duration` seconds."""
+class _Sound:
+    """Another file's sound, encoded anew in step with the pictures."""
+
+    def __init__(self, source: str | os.PathLike | BinaryIO, stream: av.AudioStream, start: float):
+        self.stream = stream
+        self.samples = _samples(source, round(start * SOUND_RATE))
+        self.pending = np.zeros((2, 0), np.float32)
+        self.written = 0
+
+    def packets_until(self, seconds: float) -> list[av.Packet]:
+        wanted = round(seconds * SOUND_RATE) - self.written
+        while self.pending.shape[1] < wanted and (more := next(self.samples, None)) is not None:
+            self.pending = np.concatenate((self.pending, more), 1)
+        piece, self.pending = self.pending[:, :wanted], self.pending[:, wanted:]
+        if not piece.shape[1]:
+            return []
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="fltp", layout="stereo")
+        frame.rate, frame.pts, frame.time_base = SOUND_RATE, self.written, Fraction(1, SOUND_RATE)
+        self.written += piece.shape[1]
+        return self.stream.encode(frame)
+
+    def last_packets(self) -> list[av.Packet]:
+        self.samples.close()
+        return self.stream.encode(None)
+
+
+def _samples(source: str | os.PathLike | BinaryIO, skip: int) -> Iterator[np.ndarray]:
+    """(2, N) pieces at SOUND_RATE without the first `skip` samples. Gaps and odd starts are not kept."""
+    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=SOUND_RATE)
     if hasattr(source, "seek"):
         source.seek(0)
-    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=stream.rate)
-    skip, left = round(start * stream.rate), round(duration * stream.rate)
-    written = 0
-
-    def encode(frame: av.AudioFrame) -> Iterator[av.Packet]:
-        nonlocal skip, left, written
-        samples = frame.to_ndarray()
-        samples, skip = samples[:, skip:], max(0, skip - samples.shape[1])
-        samples = samples[:, :left]
-        if not samples.shape[1]:
-            return
-        left -= samples.shape[1]
-        piece = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-        piece.rate, piece.pts, piece.time_base = stream.rate, written, Fraction(1, stream.rate)
-        written += samples.shape[1]
-        yield from stream.encode(piece)
-
     try:
         with av.open(source if hasattr(source, "read") else os.fspath(source)) as container:
             for decoded in container.decode(container.streams.audio[0]):
-                decoded.pts = None  # gaps and odd starts are not kept
+                decoded.pts = None
                 for frame in resampler.resample(decoded):
-                    yield from encode(frame)
-                if left <= 0:
-                    break
+                    piece = frame.to_ndarray()
+                    if skip < piece.shape[1]:
+                        yield piece[:, skip:]
+                    skip = max(0, skip - piece.shape[1])
     except av.FFmpegError as error:
         raise ValueError(
             f"the sound of {display_name(source)} cannot be decoded ({first_line(error)}); "
             "write the video without it"
         ) from error
-    yield from stream.encode(None)

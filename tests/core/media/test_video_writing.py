@@ -64,6 +64,23 @@ def test_sound_is_cut_to_the_pictures(tmp_path, tone):
     assert np.abs(sound_of(path)[RATE // 4 : RATE // 2]).max() > 0.3
 
 
+def test_sound_shorter_than_the_pictures_ends_earlier(tmp_path, tone):
+    path = tmp_path / "longer.mp4"
+    write_video(path, frames(75), 25, audio=tone)
+    assert len(sound_of(path)) == pytest.approx(2 * RATE, abs=2048) and len(list(open_video(path))) == 75
+
+
+def test_sound_and_pictures_lie_beside_each_other_in_the_file(tmp_path, tone):
+    path = tmp_path / "interleaved.mp4"
+    write_video(path, frames(50), 25, audio=tone)
+    with av.open(str(path)) as container:
+        places = {"video": [], "audio": []}
+        for packet in container.demux():
+            if packet.size:
+                places[packet.stream.type].append(packet.pos)
+    assert min(places["audio"]) < max(places["video"]) * 0.9
+
+
 def test_a_source_without_sound_gives_a_silent_video(tmp_path):
     silent, path = tmp_path / "silent.mp4", tmp_path / "out.mp4"
     write_video(silent, frames(3), 25)
