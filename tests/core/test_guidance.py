@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from turning_head import track_of
 
 from magicportrait_core.appearance import HeadAppearance, plain_appearance
 from magicportrait_core.guidance import GuidanceMaps, render_guidance
@@ -14,7 +15,6 @@ from magicportrait_core.guidance_pictures import depth_picture, draw_points, nor
 from magicportrait_core.head.assets import load_head
 from magicportrait_core.head.skinning import vertex_normals
 from magicportrait_core.rendering import shading_numba
-from magicportrait_core.rendering.camera import Camera
 from magicportrait_core.rendering.rasterizer import rasterize
 from magicportrait_core.rendering.shading import (
     SH_CONSTANTS,
@@ -27,7 +27,6 @@ from magicportrait_core.rendering.shading import (
     spherical_harmonics,
     to_map,
 )
-from magicportrait_core.tracking.track import FaceTrack
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -35,31 +34,6 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 @pytest.fixture(scope="module")
 def head():
     return load_head("open_head")
-
-
-def track_of(head, frames: int = 3, size=(96, 80), projection="perspective") -> FaceTrack:
-    """A head that turns and opens its mouth in the middle of a small picture."""
-    centre = (head.template.amax(0) + head.template.amin(0)) / 2
-    view = torch.eye(3, 4).repeat(frames, 1, 1)
-    view[:, :, 3] = -centre - torch.tensor([0.0, 0.0, 0.9])
-    focal = 2.6 * size[0] if projection == "perspective" else 2.8 * size[0]
-    intrinsics = torch.tensor([[focal, size[1] / 2, size[0] / 2]]).repeat(frames, 1)
-    pose = torch.zeros(frames, 5, 3)
-    pose[:, 1, 1] = torch.linspace(-0.5, 0.6, frames)
-    expression = torch.zeros(frames, head.num_expression)
-    expression[:, head.expression_index("jawOpen")] = torch.linspace(0, 0.9, frames)
-    return FaceTrack(
-        head=head.name,
-        shape=torch.zeros(1, head.num_shape),
-        expression=expression,
-        pose=pose,
-        eyelids=torch.zeros(frames, 2),
-        camera=Camera(view, intrinsics, size, projection),
-        fps=25.0,
-        confidence=torch.ones(frames),
-        found=torch.ones(frames, dtype=torch.bool),
-        error=torch.zeros(frames),
-    )
 
 
 def released_surface(golden) -> tuple[torch.Tensor, Surface]:
