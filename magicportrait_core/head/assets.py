@@ -1,7 +1,8 @@
 """Head models on disk: our safetensors format, and load_head() for every kind of head file.
 
-A file holds the tensors of a HeadModel under the names of its fields, and one JSON text in the header with the
-rest (one, because safetensors writes several in random order and a rebuild should give the same bytes). Expressions that move few vertices are stored as the moved vertices only.
+A file holds the tensors of a HeadModel under the names of its fields, and one JSON text in the header with
+the rest (one, because safetensors writes several in random order and a rebuild should give the same bytes).
+Expressions that move few vertices are stored as the moved vertices only.
 """
 
 from __future__ import annotations

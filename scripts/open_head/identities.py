@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from .makehuman import METRES, MakeHuman  # noqa: F401
+from .makehuman import MakeHuman
 
 # Spread of the modelling sliders by folder. Twice as much makes caricatures.
 SPREAD = {
@@ -16,6 +16,7 @@ OPPOSITES = (
     ("-decr", "-incr"), ("-down", "-up"), ("-in", "-out"), ("-backward", "-forward"),
     ("-concave", "-convex"), ("-compress", "-uncompress"),
 )  # fmt: skip
+SIGN_SEED = 7
 SIDES_DIFFER = 0.06  # how much a slider's left and right halves differ in one person
 
 
@@ -88,7 +89,9 @@ def _pair(folder: str, name: str, names: set[str]) -> tuple[str, str | None]:
 def principal_components(samples: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Mean (D,), components (count, D) of unit standard deviation, explained share, of samples (N, D).
 
-    Signs are fixed (largest entry positive) so that a rebuild gives the same file.
+    Signs are fixed by a dot product with arbitrary numbers, so that a rebuild gives the same file. (The
+    largest entry would not do: components are symmetric, so it has a twin of the other sign.) For the same
+    reason components are rounded to a nanometre.
     """
     mean = samples.mean(0)
     centred = samples - mean
@@ -96,6 +99,6 @@ def principal_components(samples: np.ndarray, count: int) -> tuple[np.ndarray, n
     order = np.argsort(-values)
     values, vectors = values[order], vectors[:, order]
     components = (vectors[:, :count].T @ centred) / np.sqrt(len(samples) - 1)
-    largest = np.abs(components).argmax(1)
-    components *= np.sign(components[np.arange(count), largest])[:, None]
-    return mean, components, float(values[:count].sum() / values.sum())
+    arbitrary = np.random.default_rng(SIGN_SEED).normal(size=components.shape[1])
+    components *= np.sign(components @ arbitrary)[:, None]
+    return mean, components.round(9), float(values[:count].sum() / values.sum())
