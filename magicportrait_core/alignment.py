@@ -21,7 +21,7 @@ from .tracking.rotations import angle_between, euler_degrees, slerp
 from .tracking.track import FaceTrack
 
 Mode = Literal["absolute", "relative", "auto"]
-Carry = Literal["neck", "whole"]
+Carry = Literal["auto", "neck", "whole"]
 
 TURNED_PORTRAIT = 15.0  # degrees of yaw from which `auto` takes the driver's rotation as it is
 TRUSTED_YAW, TRUSTED_CHANGE = 50.0, 25.0  # degrees; beyond, a portrait shows too little of the revealed side
@@ -45,9 +45,9 @@ class StructuredFaceAlignment:
     brows: float = 1.0
     lids: float = 1.0
     gaze: float = 1.0
-    carry: Carry = (
-        "neck"  # what turns: the head on its neck (shoulders stay), or the whole bust as with FLAME
-    )
+    # What turns: the head on its neck, so that shoulders stay, or the whole bust, as released with FLAME.
+    # auto: neck for heads with ARKit names (the open head), whole for others.
+    carry: Carry = "auto"
     follow_place: float = 0.0  # how much of the driver's moves across the picture and towards it to follow
     max_yaw: float | None = None  # degrees; turn the head no further than this from the viewer
     max_change: float | None = None  # degrees; turn it no further than this from the portrait
@@ -55,8 +55,8 @@ class StructuredFaceAlignment:
     def __post_init__(self):
         if self.mode not in ("absolute", "relative", "auto"):
             raise ValueError(f"mode={self.mode!r}; expected absolute, relative or auto")
-        if self.carry not in ("neck", "whole"):
-            raise ValueError(f"carry={self.carry!r}; expected neck (shoulders stay) or whole")
+        if self.carry not in ("auto", "neck", "whole"):
+            raise ValueError(f"carry={self.carry!r}; expected neck (shoulders stay), whole or auto")
         for name in ("strength", "head", "jaw", "mouth", "brows", "lids", "gaze", "follow_place"):
             if not 0 <= getattr(self, name) <= 3:
                 raise ValueError(
@@ -218,7 +218,7 @@ def _pose(
     if options.strength * options.head != 0:
         root, neck = axis_angle_to_matrix(portrait.pose[0, :2])
         upright = portrait.camera.view[0, :, :3].T @ rotation  # head space
-        if options.carry == "neck":
+        if options.carry == "neck" or (options.carry == "auto" and is_arkit(portrait.expression_names)):
             pose[:, NECK] = matrix_to_axis_angle(root.T @ upright)
         else:
             pose[:, 0] = matrix_to_axis_angle(upright @ neck.T)

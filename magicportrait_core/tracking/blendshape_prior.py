@@ -47,7 +47,7 @@ def expression_prior(
     mean = torch.zeros(frames, head.num_expression, dtype=torch.float64)
     sigma = torch.ones(head.num_expression, dtype=torch.float64)
     if named:
-        scores = blendshapes.to("cpu", torch.float64).nan_to_num(0.0)
+        scores = blendshapes.cpu().double().nan_to_num(0.0)
         for i, name in enumerate(head.expression_names):
             sigma[i] = UNSEEN_SIGMA if name.startswith(UNSEEN) else ARKIT_SIGMA
             if name in column:

@@ -108,7 +108,7 @@ def _set_up(
     """
     height, width = observations.size
     focal = focal_length(options.field_of_view, height)
-    points = observations.points.to("cpu", torch.float64)[frames][:, model.index]  # (F, K, 3)
+    points = observations.points.cpu().double()[frames][:, model.index]  # (F, K, 3)
     centred = (points - points.new_tensor([width / 2, height / 2, 0.0])) * points.new_tensor(
         [1.0, -1.0, -1.0]
     )

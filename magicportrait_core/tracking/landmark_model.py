@@ -191,7 +191,7 @@ def _pairs(index: Tensor) -> Tensor:
 
 
 def _double(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", torch.float64)
+    return tensor.detach().cpu().double()
 
 
 def _eye_distance(head: HeadModel) -> float:

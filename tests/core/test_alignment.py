@@ -83,6 +83,8 @@ def test_neck_leaves_the_shoulders_and_whole_leaves_the_neck(pair):
     assert torch.equal(neck.pose[:, 0], portrait.pose[:, 0].expand(4, 3))
     assert torch.equal(whole.pose[:, 1], portrait.pose[:, 1].expand(4, 3))
     torch.testing.assert_close(head_rotation(neck), head_rotation(whole), rtol=0, atol=1e-5)
+    auto = align_track(portrait, driving, StructuredFaceAlignment(mode="absolute"))
+    assert torch.equal(auto.pose, (neck if "jawOpen" in portrait.expression_names else whole).pose)
 
 
 def test_relative_adds_the_change_since_the_neutral_frame(pair):
