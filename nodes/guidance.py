@@ -108,6 +108,7 @@ class RenderGuidance(io.ComfyNode):
         with host.ordinary_tensors():
             device = host.render_device()
             head = aligned.head.to(device)
+            on_step(0, aligned.track.num_frames)
             appearance = portrait_appearance(head, portrait, portrait_track, aligned)
             maps = render_guidance(
                 head, aligned.track, appearance, map_size(aligned.track.size, size), on_step

@@ -160,6 +160,7 @@ def warp_clip(
     device = host.render_device()
     on_step = host.progress()
     picture = host.one_picture(portrait, "portrait").to(device)
+    on_step(0, aligned.track.num_frames, picture)
     source = prepare_warp(aligned.head.to(device), picture, portrait_track.track.to(device), options)
     target = aligned.track.to(device)
     frames, (height, width) = target.num_frames, picture.shape[-2:]
