@@ -11,7 +11,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from .image import display_name, first_line, from_pillow
+from .image import display_name, from_pillow, reason_of
 
 SHORTEST_DURATION = 10  # milliseconds; as browsers do, anything shorter counts as
 DEFAULT_DURATION = 100
@@ -64,7 +64,7 @@ def _show(picture: Image.Image, index: int) -> int:
         picture.load()  # a WebP's duration is known only after decoding
     except (OSError, EOFError, SyntaxError) as error:
         raise ValueError(
-            f"frame {index} of {display_name(picture.filename)} cannot be decoded ({first_line(error)}); "
+            f"frame {index} of {display_name(picture.filename)} cannot be decoded ({reason_of(error)}); "
             "save the animation again"
         ) from error
     duration = round(picture.info.get("duration") or 0)
@@ -78,5 +78,5 @@ def _open(source: str | os.PathLike | BinaryIO) -> Image.Image:
         return Image.open(source)
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(
-            f"{display_name(source)} cannot be read as an animation ({first_line(error)}); save it again"
+            f"{display_name(source)} cannot be read as an animation ({reason_of(error)}); save it again"
         ) from error

@@ -33,7 +33,7 @@ def load_image(
         raise FileNotFoundError(f"there is no picture at {name}; check the path") from error
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"{name} cannot be read as a picture ({first_line(error)}); save it again as PNG or JPEG"
+            f"{name} cannot be read as a picture ({reason_of(error)}); save it again as PNG or JPEG"
         ) from error
 
 
@@ -113,5 +113,9 @@ def display_name(source: object) -> str:
     return repr(Path(source).name) if isinstance(source, (str, os.PathLike)) else "the given data"
 
 
-def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def reason_of(error: Exception) -> str:
+    """What went wrong, without the path and the number that libraries put around it."""
+    if isinstance(error, UnidentifiedImageError):
+        return "unknown format"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0]

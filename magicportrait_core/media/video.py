@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from .animation import AnimatedPicture, is_animated_picture
-from .image import display_name, first_line, from_levels, resize
+from .image import display_name, from_levels, reason_of, resize
 from .video_writing import write_video
 
 __all__ = ["VideoReader", "open_video", "write_video"]
 
 Source = str | os.PathLike | BinaryIO
 MAX_FPS = 1000
+MAX_DAMAGED = 1000  # packets; then the rest of a file is given up
 logger = logging.getLogger("magicportrait")
 
 
@@ -200,30 +201,49 @@ class VideoFile:
             return cls(source, size, Fraction(fps), count)
 
     def frames(self, start: float) -> Iterator[tuple[float, Tensor]]:
-        name, count = display_name(self.source), 0
         with _open(self.source) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             begin = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
             if start > 0 and stream.time_base:
                 container.seek(int((begin + start) / stream.time_base), stream=stream)
-            frame_time, length = 0.0, float(1 / self.fps)
-            try:
-                for frame in container.decode(stream):
-                    # Files without times count frames.
-                    frame_time = frame.time - begin if frame.time is not None else count * length
-                    count += 1
-                    if frame_time + length > start + 1e-6 or start == 0:
-                        yield frame_time, upright(frame)
-            except av.FFmpegError as error:
-                if count == 0:
-                    raise _unreadable(name, error) from error
-                logger.warning(
-                    "%s is damaged after frame %d (%s); the frames before it are used",
-                    name,
-                    count,
-                    first_line(error),
-                )
+            length, on_screen = float(1 / self.fps), None
+            for number, frame in enumerate(_decoded(container, stream, display_name(self.source))):
+                # Files without times count frames.
+                time = frame.time - begin if frame.time is not None else number * length
+                if time <= start:
+                    on_screen = (time, frame)
+                    continue
+                if on_screen is not None:
+                    yield on_screen[0], upright(on_screen[1])
+                    on_screen = None
+                yield time, upright(frame)
+            if on_screen is not None and on_screen[0] + length > start:
+                yield on_screen[0], upright(on_screen[1])
+
+
+def _decoded(
+    container: av.container.InputContainer, stream: av.VideoStream, name: str
+) -> Iterator[av.VideoFrame]:
+    """Frames of a file that may be damaged: what cannot be decoded is left out, with a warning."""
+    count, damaged, reason = 0, 0, ""
+    packets = container.demux(stream)
+    while True:
+        frames = []
+        try:
+            frames = next(packets).decode()
+        except StopIteration:
+            break
+        except av.FFmpegError as error:
+            damaged, reason = damaged + 1, reason_of(error)
+            if isinstance(error, av.EOFError) or damaged > MAX_DAMAGED:
+                break
+        count += len(frames)
+        yield from frames
+    if damaged and count == 0:
+        raise _unreadable(name, ValueError(reason))
+    if damaged:
+        logger.warning("%s is damaged (%s); the %d frames that can be read are used", name, reason, count)
 
 
 def upright(frame: av.VideoFrame) -> Tensor:  # (3, H, W) in [-1, 1]
@@ -244,7 +264,7 @@ def _open(source: Source) -> av.container.InputContainer:
 
 def _unreadable(name: str, error: Exception) -> ValueError:
     return ValueError(
-        f"{name} cannot be read as a video ({first_line(error)}); the file may be damaged or incomplete: "
+        f"{name} cannot be read as a video ({reason_of(error)}); the file may be damaged or incomplete: "
         "export it again as mp4 (H.264)"
     )
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from .image import display_name, first_line, to_levels
+from .image import display_name, reason_of, to_levels
 
 BT709 = 1  # ITU-T H.273 code of BT.709 for primaries, transfer and matrix
 LIMITED_RANGE = 1  # FFmpeg's AVCOL_RANGE_MPEG
@@ -152,6 +152,6 @@ def _samples(source: str | os.PathLike | BinaryIO, skip: int) -> Iterator[np.nda
                     skip = max(0, skip - piece.shape[1])
     except av.FFmpegError as error:
         raise ValueError(
-            f"the sound of {display_name(source)} cannot be decoded ({first_line(error)}); "
+            f"the sound of {display_name(source)} cannot be decoded ({reason_of(error)}); "
             "write the video without it"
         ) from error

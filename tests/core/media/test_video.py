@@ -197,14 +197,28 @@ def test_files_that_are_no_video_are_refused(tmp_path, ramp):
         open_video(empty)
 
 
-def test_a_video_cut_off_in_the_middle_gives_its_frames_and_a_warning(tmp_path, caplog):
-    path = tmp_path / "noise.mkv"
+def noise(path: Path, count: int) -> Path:
     generator = torch.Generator().manual_seed(0)
-    write_video(path, (torch.rand(3, 48, 64, generator=generator) * 2 - 1 for _ in range(60)), 30)
+    write_video(path, (torch.rand(3, 48, 64, generator=generator) * 2 - 1 for _ in range(count)), 30)
+    return path
+
+
+def test_a_video_cut_off_in_the_middle_gives_the_frames_before(tmp_path):
+    path = noise(tmp_path / "cut.mkv", 60)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 5 < sum(1 for _ in open_video(path)) < 60
+
+
+def test_a_scratched_video_gives_the_other_frames_and_a_warning(tmp_path, caplog):
+    path = noise(tmp_path / "scratched.mp4", 60)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(data)
     with caplog.at_level(logging.WARNING, "magicportrait"):
-        count = sum(1 for _ in open_video(path))
-    assert 5 < count < 60
+        times = [time for time, _ in open_video(path).timed_frames()]
+    assert len(times) > 30 and times == sorted(times) and times[-1] > 1.5
+    assert "'scratched.mp4' is damaged" in caplog.text or len(times) == 60
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,11 @@ def test_other_files_are_refused(tmp_path):
 def test_weights_are_stored_in_half_precision():
     dtypes = {name: tensor.dtype for name, tensor in load_file(ASSET).items() if "canonical" not in name}
     assert set(dtypes.values()) == {torch.float16}
+
+
+@pytest.mark.parametrize(
+    "name", ["coffee", "chelsea", "coins", "grass", "motorcycle_left", "hubble_deep_field"]
+)
+def test_pictures_without_a_person_show_no_face(landmarker, real_frame, name):
+    suffix = "jpg" if name.startswith("hubble") else "png"
+    assert landmarker.observe(real_frame(f"skimage/data/{name}.{suffix}")) == []
