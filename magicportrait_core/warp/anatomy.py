@@ -16,6 +16,7 @@ from .fill import smoothstep
 SKIN_CLASS, EYE_CLASS, MOUTH_CLASS = range(3)
 LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS = (263, 362), (33, 133)  # outer, inner; the person's left and right
 OUTER_EYES = (33, 263)
+NOSE_TIP = 4
 FOREHEAD, CHIN, RIGHT_EAR, LEFT_EAR = 10, 152, 234, 454
 LIPS_MIDDLE = (13, 14)  # upper, lower, inner contour
 # Openings, in order around the contour.

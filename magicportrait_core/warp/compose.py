@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..tracking.track import FaceTrack
+from .behind import uncover_background
 from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
 from .fill import resize, smoothstep
@@ -42,15 +43,15 @@ def warp_frame(
         )
     target, held = within_limits(source, target)
     scene = scene_of(source, target)
-    flow, confidence = _flow(scene)
+    flow = _flow(scene)
     canvas = _canvas(source, flow, scene.window)
     _label(scene, canvas)
-    for layer in _repairs(scene, flow, confidence, canvas):
+    for layer in _repairs(scene, canvas):
         canvas.lay(layer)
     return _finish(source, canvas, flow, scene.window, held)
 
 
-def _repairs(scene: Scene, flow: Tensor, confidence: Tensor, canvas: Canvas) -> Iterator[Layer]:
+def _repairs(scene: Scene, canvas: Canvas) -> Iterator[Layer]:
     """Layers in the order they are laid; each sees the canvas with those before it."""
     right, left, lips = scene.openings
     mirrored = mirrored_layer(scene)
@@ -62,7 +63,7 @@ def _repairs(scene: Scene, flow: Tensor, confidence: Tensor, canvas: Canvas) -> 
     yield from (layer for layer in layers if layer is not None)
 
 
-def _flow(scene: Scene) -> tuple[Tensor, Tensor]:  # (2, h, w) of the window, (1, h, w) of near
+def _flow(scene: Scene) -> Tensor:  # (2, h, w) of the window
     source, window = scene.source, scene.window
     centre = source.vertices[source.anatomy.skull].mean(0)
     depth = -float(centre[2])
@@ -70,11 +71,9 @@ def _flow(scene: Scene) -> tuple[Tensor, Tensor]:  # (2, h, w) of the window, (1
     rigid, share = (resize(part[None], COARSE, window.size)[0] for part in (rigid, share))
     flow = share * rigid
     place = scene.near.inside(window)
-    around, confidence = skin_flow(
-        source, scene.surface, scene.landing, place.of(rigid), place.of(share), scene.near
-    )
+    around = skin_flow(source, scene.surface, scene.landing, place.of(rigid), place.of(share), scene.near)
     place.of(flow).copy_(around)
-    return flow, confidence
+    return uncover_background(scene, flow)
 
 
 def _canvas(source: WarpSource, flow: Tensor, window: Window) -> Canvas:

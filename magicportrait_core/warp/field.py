@@ -131,7 +131,7 @@ def skin_flow(
     rigid: Tensor,  # (2, h, w) of `near`
     share: Tensor,  # (1, h, w)
     near: Window,
-) -> tuple[Tensor, Tensor]:  # flow (2, h, w) of `near`; confidence (1, h, w), 0 where no skin is
+) -> Tensor:  # (2, h, w) of `near`
     """The flow around and on the head: surface where it is known, rigid plus harmonic extension elsewhere."""
     classes, neck = source.anatomy.classes[surface.triangle], source.anatomy.neck[surface.triangle]
     is_skin = (classes == SKIN_CLASS).float()
@@ -152,4 +152,4 @@ def skin_flow(
     small = F.avg_pool2d(covered[None], COARSE, ceil_mode=True)
     glue = resize((2 * blur(small, max(sigma, 0.5))).clamp(max=1), COARSE, near.size)[0]
     beyond = followed + torch.maximum(glue, covered) * chosen
-    return beyond + confidence * (own - beyond), confidence
+    return beyond + confidence * (own - beyond)

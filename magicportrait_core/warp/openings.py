@@ -53,19 +53,25 @@ def keep_out(
     """Pixels moved to the nearest place outside (or inside) the photo's opening, as far as it changed."""
     if opening.change == 0 or not len(pixels):
         return pixels
-    chart = source.maps[MAP_OF[opening.which]][None]
-    step = 0.5
-    shifts = pixels.new_tensor([[0, 0], [step, 0], [-step, 0], [0, step], [0, -step]])
-    around = (pixels[None] + shifts[:, None]).permute(2, 0, 1)  # (2, 5, P)
-    distance, right, left, below, above = sample(chart, around)[0]
-    normal = torch.stack((right - left, below - above), dim=-1)
-    normal = normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    distance, normal = distance_and_normal(source.maps[MAP_OF[opening.which]], pixels)
     margin = MARGIN * source.face_width
     if inside:
         excess = -(distance + margin).clamp(min=0)
     else:
         excess = (margin - distance).clamp(min=0)
     return pixels + opening.change * excess[:, None] * normal
+
+
+def distance_and_normal(
+    chart: Tensor,  # (H, W) signed distance
+    pixels: Tensor,  # (P, 2) in pixels of the chart
+) -> tuple[Tensor, Tensor]:  # (P,), (P, 2) unit, away from the inside
+    step = 0.5
+    shifts = pixels.new_tensor([[0, 0], [step, 0], [-step, 0], [0, step], [0, -step]])
+    around = (pixels[None] + shifts[:, None]).permute(2, 0, 1)  # (2, 5, P)
+    distance, right, left, below, above = sample(chart[None], around)[0]
+    normal = torch.stack((right - left, below - above), dim=-1)
+    return distance, normal / normal.norm(dim=-1, keepdim=True).clamp(min=1e-6)
 
 
 def keep_skin_out(

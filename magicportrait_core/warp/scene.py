@@ -10,6 +10,7 @@ from ..rendering.rasterizer import rasterize
 from ..tracking.track import FaceTrack
 from .anatomy import LID_MIDDLES, SKIN_CLASS
 from .field import REACH, SLOPE, Landing, Window, surface_landing, window_around
+from .mirror import Mirror, mirror_of
 from .motion import MovedHead, move_head
 from .openings import Opening, keep_skin_out, openings_of
 from .source import WarpSource
@@ -22,6 +23,7 @@ class Scene:
     head: MovedHead
     surface: VisibleSurface  # in `near`
     landing: Landing
+    mirror: Mirror | None
     openings: list[Opening]  # right eye, left eye, lips
     window: Window  # all that may move
     near: Window  # the mesh and a rim
@@ -44,7 +46,8 @@ def scene_of(
     openings = openings_of(source, head.marks, _gaze_shift(source, head, surface, landing, near))
     is_skin = source.anatomy.classes[surface.triangle] == SKIN_CLASS
     landing = replace(landing, pixels=keep_skin_out(source, landing.pixels, is_skin, openings))
-    return Scene(source, head, surface, landing, openings, window, near)
+    mirror = mirror_of(source, head, surface, landing, corner[:2])
+    return Scene(source, head, surface, landing, mirror, openings, window, near)
 
 
 def _gaze_shift(

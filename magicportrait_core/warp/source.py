@@ -34,6 +34,7 @@ from .fill import blur, pixel_centres, pull_push, smoothstep
 from .options import WarpOptions
 from .personal import personal_offsets
 from .polygon import coverage, signed_distance
+from .profile import Profile, profile_of
 
 COARSE = 4  # work pixels per cell of the smooth maps
 EMPTY_DEPTH = 1e3  # metres, where the portrait has no mesh
@@ -61,8 +62,8 @@ class WarpSource:
     face_width: float  # work pixels
     maps: Tensor  # (4, h, w) depth, signed distance to right eye, left eye, inner lips (work pixels)
     moves: Tensor  # (2, h / COARSE, w / COARSE) how much it follows the skull; distance to the head
+    profile: Profile  # far outline of the face
     light: Tensor  # (3, h / COARSE, w / COARSE) low-frequency colour of the face, [-1, 1]
-    backdrop: Tensor  # (3, h / COARSE, w / COARSE) the picture behind the head, very smooth
     skin: Tensor  # (3,) median skin colour
     under_eyes: Tensor  # (2, 3) median colour below the right and the left eye
     lashes: Tensor  # (2, 3) dark colour along the right and the left upper lid
@@ -110,6 +111,7 @@ def prepare_warp(
     oval = coverage(signed_distance(seen[list(FACE_OVAL)], centres))
     face = oval * (torch.minimum(torch.minimum(*eyes), lips) > 1.0)
     covered = fragments.covered[0]
+    bare = fragments.interpolate(anatomy.cheek[None, :, None], head.faces)[0, ..., 0] > 0.5
     distance = _distance_to(covered, COARSE)
     rigidity = fragments.interpolate(anatomy.rigidity[None, :, None], head.faces)[0, ..., 0]
     return WarpSource(
@@ -131,8 +133,8 @@ def prepare_warp(
         face_width=width,
         maps=torch.stack((depth, *eyes, lips)),
         moves=torch.stack((_carried(rigidity, covered, distance), distance)),
+        profile=profile_of(seen, bare),
         light=_low_frequencies(work, face, 0.08 * width),
-        backdrop=_backdrop(work, distance, 0.42 * width),
         skin=_median_colour(work, face),
         under_eyes=torch.stack([_colour_at(work, seen[list(points)], 0.5) for points in UNDER_EYES]),
         lashes=torch.stack([_colour_at(work, seen[list(points)], 0.25) for points in UPPER_LIDS]),
@@ -209,11 +211,6 @@ def _low_frequencies(work: Tensor, face: Tensor, sigma: float) -> Tensor:
     small = F.avg_pool2d(work[None], COARSE, ceil_mode=True)
     known = F.avg_pool2d((face > 0.5)[None, None].float(), COARSE, ceil_mode=True)
     return blur(pull_push(small, (known > 0.99).float()), max(sigma / COARSE, 0.5))[0]
-
-
-def _backdrop(work: Tensor, distance: Tensor, beyond: float) -> Tensor:
-    small = F.avg_pool2d(work[None], COARSE, ceil_mode=True)
-    return pull_push(small, (distance > beyond)[None, None].float(), smoothing=4)[0]
 
 
 def _median_colour(work: Tensor, mask: Tensor) -> Tensor:
