@@ -216,13 +216,13 @@ def _adapted(colours: Tensor, posed: _Posed, base: Tensor, light: Tensor) -> Ten
     if (
         colour is not None
     ):  # mostly lids where the fit is inexact, so only the brightness is taken over in full
-        bright = (colour @ luminance).clamp(0.4, 0.8)
+        bright = (colour @ luminance).clamp(0.5, 0.8)
         adapted[whites] = bright + (colour - colour @ luminance) * WHITES
     return adapted
 
 
 def _seen_colour(posed: _Posed, corners: Tensor, light: Tensor) -> Tensor | None:  # (3,)
-    """The median colour without light of those of the faces `corners` (N, 3) that the photo shows."""
+    """The median colour, without light, of those of the faces `corners` (N, 3) that the photo shows."""
     normals = torch.nn.functional.normalize(posed.normals[corners].mean(1), dim=-1)
     colours, seen = look_up(posed.photo, posed.vertices[corners].mean(1), normals)
     if (seen > 0.3).sum() < FEWEST:

@@ -27,6 +27,12 @@ def fit_light(
     What one colour cannot explain (brows, lips, shadows) is left to the albedo. Dark and bright limits keep
     albedo = colour / shading stable, and keep parts that the picture does not show from going black.
     """
+    device = normals.device
+    normals, colours, weights = (
+        normals.cpu(),
+        colours.cpu(),
+        weights.cpu(),
+    )  # small, and not all devices solve
     terms = spherical_harmonics(normals)  # (N, 9)
     weights = weights / weights.sum().clamp(min=1e-6)
     prior = torch.diag(terms.new_tensor(STIFFNESS))
@@ -35,14 +41,14 @@ def fit_light(
         robust = weights
         for _ in range(ROUNDS):
             weighted = terms * robust[:, None]
-            matrix = terms.T @ weighted + prior * robust.sum() + torch.eye(9, device=terms.device) * 1e-6
+            matrix = terms.T @ weighted + prior * robust.sum() + torch.eye(9) * 1e-6
             solution = torch.linalg.solve(matrix, weighted.T @ channel)
             residual = channel - terms @ solution
             robust = weights / (1 + (residual / SPREAD) ** 2)
         light.append(solution)
     light = torch.stack(light, dim=1)
     light = light / (weights @ (terms @ light)).clamp(min=1e-3)
-    return _limited(light)
+    return _limited(light).to(device)
 
 
 def _limited(light: Tensor) -> Tensor:

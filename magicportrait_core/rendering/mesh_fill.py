@@ -25,10 +25,10 @@ def fill_vertices(
     links = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count)).tocsr()
     links.data[:] = 1
     laplacian = diags(np.asarray(links.sum(1)).ravel()) - links
-    known = weight.double().cpu().numpy()
+    known = weight.cpu().double().numpy()
     matrix = diags(known + TOWARDS_FALLBACK) + SMOOTHNESS * laplacian
     right = (
-        known[:, None] * values.double().cpu().numpy() + TOWARDS_FALLBACK * fallback.double().cpu().numpy()
+        known[:, None] * values.cpu().double().numpy() + TOWARDS_FALLBACK * fallback.cpu().double().numpy()
     )
     solution = spsolve(matrix.tocsc(), right)
     return torch.from_numpy(solution.reshape(count, -1)).to(values)
