@@ -26,9 +26,10 @@ Carry = Literal["auto", "neck", "whole"]
 TURNED_PORTRAIT = 15.0  # degrees of yaw from which `auto` takes the driver's rotation as it is
 TRUSTED_YAW, TRUSTED_CHANGE = 50.0, 25.0  # degrees; beyond, a portrait shows too little of the revealed side
 NEUTRAL_TURN = 0.35  # radians away from the portrait's rotation that weigh as much as one full expression
-NEUTRAL_WEIGHT = {"jaw": 3.0, "gaze": 0.3}  # how much a group speaks against a frame being neutral; others 1
+NEUTRAL_WEIGHT = {"jaw": 8.0, "brows": 0.5, "gaze": 0.3}  # how much a group speaks against a frame; others 1
 UNNAMED_WEIGHT = 0.04  # a Gaussian basis has larger coefficients than ARKit's 0..1
 JAW_OPEN = 0.42  # radians of a wide open mouth
+CLIPPED = 0.25  # a coefficient that would go this far beyond its range is worth a warning
 NECK, JAW, LEFT_EYE = 1, 2, 3  # rows of FaceTrack.pose
 
 
@@ -95,7 +96,7 @@ def align(
     portrait_yaw = euler_degrees(head_rotation(portrait))[0, 0].item()
     relative = options.mode != "absolute"
     turned = options.mode == "auto" and abs(portrait_yaw) > TURNED_PORTRAIT
-    neutral = _neutral_frame(portrait, driving, options) if relative else None
+    neutral = _neutral_frame(portrait, driving, options, turned) if relative else None
     rotation = _rotation(portrait, driving, options, neutral if not turned else None)
     rotation, limited = _limit(portrait, rotation, options)
     expression, clipped = _expression(portrait, driving, options, neutral)
@@ -121,8 +122,12 @@ def head_rotation(track: FaceTrack) -> Tensor:  # (F, 3, 3)
     return track.camera.view[..., :3] @ turn[:, 0] @ turn[:, 1]
 
 
-def neutral_frame(portrait: FaceTrack, driving: FaceTrack) -> int:
-    """The driver's frame with the least expression whose head is turned most like the portrait's."""
+def neutral_frame(portrait: FaceTrack, driving: FaceTrack, absolute_rotation: bool = False) -> int:
+    """The driver's frame with the least expression whose head is turned most like the portrait's.
+
+    With absolute rotation the frame stands for expression only, and is sought where the driver faces the
+    viewer.
+    """
     names = driving.expression_names
     if is_arkit(names):
         weight = driving.expression.new_tensor([NEUTRAL_WEIGHT.get(group_of(n), 1.0) for n in names])
@@ -130,15 +135,19 @@ def neutral_frame(portrait: FaceTrack, driving: FaceTrack) -> int:
         weight = torch.full_like(driving.expression[0], UNNAMED_WEIGHT)
     cost = (driving.expression**2 * weight).sum(1)
     cost = cost + NEUTRAL_WEIGHT["jaw"] * (driving.pose[:, JAW] / JAW_OPEN).square().sum(1)
-    cost = cost + (angle_between(head_rotation(driving), head_rotation(portrait)) / NEUTRAL_TURN) ** 2
+    turn = head_rotation(driving)
+    rest = torch.eye(3).to(turn) if absolute_rotation else head_rotation(portrait)
+    cost = cost + (angle_between(turn, rest.expand_as(turn)) / NEUTRAL_TURN) ** 2
     if driving.found.any():  # a filled frame is a guess
         cost = torch.where(driving.found, cost, torch.full_like(cost, torch.inf))
     return int(cost.argmin())
 
 
-def _neutral_frame(portrait: FaceTrack, driving: FaceTrack, options: StructuredFaceAlignment) -> int:
+def _neutral_frame(
+    portrait: FaceTrack, driving: FaceTrack, options: StructuredFaceAlignment, turned: bool
+) -> int:
     if options.neutral_frame is None:
-        return neutral_frame(portrait, driving)
+        return neutral_frame(portrait, driving, turned)
     if not 0 <= options.neutral_frame < driving.num_frames:
         raise ValueError(
             f"neutral_frame={options.neutral_frame}, but the driving track has frames 0 to "
@@ -170,7 +179,7 @@ def _expression(
     if not arkit:
         return wanted, 0
     limited = torch.where(strength == 0, wanted, wanted.clamp(0, 1))
-    return limited, int(((wanted - limited).abs() > 0.1).any(1).sum())
+    return limited, int(((wanted - limited).abs() > CLIPPED).any(1).sum())
 
 
 def _rotation(
