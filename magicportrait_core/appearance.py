@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from .head.colours import part_colours
+from .head.colours import PART_COLOURS, part_colours
 from .head.model import IRIS_PARTS, REGIONS, HeadModel
 from .head.skinning import vertex_normals
 from .head_appearance import HeadAppearance, outer_skin, plain_appearance
@@ -26,8 +26,6 @@ MEAN_SHADING = 1.1  # on the visible skin; leaves room for highlights below an a
 SURELY_HEAD = 0.75  # cosine to the viewer above which the picture shows the head even if the fit is inexact
 WHITES = 0.35  # of the colour seen between the lids that the whites of the eyes take on
 MIRRORED = 0.5  # how much a vertex seen only on the other side counts against smoothness
-# Skin of head.colours, to which its teeth and tongue belong: luminance, and largest minus smallest channel.
-PLAIN_LUMINANCE, PLAIN_CHROMA = 0.66, 0.25
 FEWEST = 6  # faces that have to be seen to take a colour from them
 LUMINANCE = (0.299, 0.587, 0.114)
 
@@ -202,8 +200,9 @@ def _adapted(colours: Tensor, posed: _Posed, base: Tensor, light: Tensor) -> Ten
     luminance = colours.new_tensor(LUMINANCE)
     face = _face_vertices(head) > 0
     skin = (base[face] if face.any() else base).median(0).values
-    exposure = ((skin @ luminance) / PLAIN_LUMINANCE).clamp(0.35, 1.1).sqrt()
-    chroma = ((skin.max() - skin.min()) / PLAIN_CHROMA).clamp(0, 1)
+    plain = colours.new_tensor(PART_COLOURS["skin"])  # what the other plain colours go with
+    exposure = ((skin @ luminance) / (plain @ luminance)).clamp(0.35, 1.1).sqrt()
+    chroma = ((skin.max() - skin.min()) / (plain.max() - plain.min())).clamp(0, 1)
     grey = (colours @ luminance)[:, None]
     adapted = (grey + (colours - grey) * chroma) * exposure
     iris = head.iris == IRIS_PARTS.index("iris")
