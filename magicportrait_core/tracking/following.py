@@ -82,7 +82,11 @@ def follow_face(
         in_sight = sum(run.frames[-1] == number - 1 for run in known)
         complete = in_sight == len(known) >= max([1, *num_faces])
         wanted = len(known) if complete and number % SEARCH_EVERY else max_faces
-        faces = landmarker.observe(frame, [run.faces[-1] for run in known], wanted, _search_hard(unseen))
+        if number == 0 and choice != FaceChoice():  # perhaps a small face beside a large one is meant
+            faces = landmarker.observe_everywhere(frame, max_faces)
+        else:
+            last = [run.faces[-1] for run in known]
+            faces = landmarker.observe(frame, last, wanted, _search_hard(unseen))
         builder.add(number, faces, [signature_of(frame, face, landmarker.canonical) for face in faces])
         unseen = 0 if faces else unseen + 1
         num_faces.append(len(faces))

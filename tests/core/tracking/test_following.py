@@ -62,6 +62,15 @@ def test_size_counts_from_the_largest(landmarker, woman, man):
     assert nose(follow_face(frames, landmarker, FaceChoice(1)), 0) < 150
 
 
+def test_a_small_face_beside_a_large_one_can_be_chosen(landmarker, astronaut, real_frame):
+    large, small = resize(astronaut, (1000, 1000)), resize(real_frame(WOMAN), (130, 130))
+    picture = torch.full((3, 1000, 1600), -0.3)
+    picture[:, :, :1000], picture[:, 500:630, 1300:1430] = large, small
+    assert len(landmarker.observe(picture, max_faces=4)) == 1
+    chosen = follow_face([picture], landmarker, FaceChoice(1))
+    assert 1300 < nose(chosen, 0) < 1430
+
+
 def test_people_who_cross_are_not_mixed_up(landmarker, woman, man):
     places = [20 + 20 * step for step in range(15)]
     frames = [scene((man, 300 - left), (woman, left)) for left in places]  # she passes in front of him
