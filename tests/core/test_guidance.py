@@ -15,7 +15,7 @@ from magicportrait_core.guidance_pictures import depth_picture, draw_points, nor
 from magicportrait_core.head.assets import load_head
 from magicportrait_core.head.skinning import vertex_normals
 from magicportrait_core.rendering import shading_numba
-from magicportrait_core.rendering.rasterizer import rasterize
+from magicportrait_core.rendering.rasterizer import FRAMES_AT_ONCE, rasterize
 from magicportrait_core.rendering.shading import (
     SH_CONSTANTS,
     Surface,
@@ -121,6 +121,16 @@ def test_frames_do_not_depend_on_their_batch(head, projection):
         alone = render_guidance(head, track[frame : frame + 1])
         for field in fields(GuidanceMaps):
             assert torch.equal(getattr(together, field.name)[frame], getattr(alone, field.name)[0])
+
+
+def test_frames_drawn_together_as_on_a_gpu_are_the_same(head, monkeypatch):
+    track = track_of(head)
+    expected = render_guidance(head, track, backend="torch")
+    monkeypatch.setitem(FRAMES_AT_ONCE, "cpu", 2)
+    found = render_guidance(head, track, backend="torch")
+    for field in fields(GuidanceMaps):
+        difference = (getattr(found, field.name).int() - getattr(expected, field.name).int()).abs()
+        assert (difference > 1).float().mean() < 1e-4
 
 
 def test_torch_and_numba_give_the_same_maps(head):
