@@ -53,6 +53,13 @@ def test_the_smile_grows_and_the_head_turns_little(result, head):
     assert result.track.expression.min() >= 0 and result.track.expression.max() <= 1
 
 
+def test_brows_at_rest_are_neither_raised_nor_lowered(result, head):
+    """The network scores this clip 0.00 and 0.06; calibrated without brow hairs, the fit would raise them."""
+    mean = result.track.expression.mean(0)
+    for name in ("browInnerUp", "browDownLeft", "browDownRight"):
+        assert mean[head.expression_index(name)] < 0.25, name
+
+
 def test_the_report_tells_frames_rate_and_error(result):
     assert result.report.startswith("10 frames of ") and "at 7.5 fps" in result.report
     assert "face 0 found in 10 of 10 frames" in result.report and "fit error: mean" in result.report
