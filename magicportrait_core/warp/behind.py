@@ -10,24 +10,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fill import blur, pixel_centres, resize, smoothstep
+from .fill import blur, pixel_centres, ramp, resize, smoothstep
 from .scene import Scene
 from .source import COARSE
 
 BESIDE = 0.30  # face widths, Gaussian reach beside mirrored skin
 GAIN = 40.0  # of that blur: any strip of mirrored skin counts fully, most of two reaches away
-PROTRUDING = 0.34  # face widths from the face to that line: room for lenses
+AMOUNT = (0.002, 0.02)  # mirrored skin, squared face widths, over which this comes in
 BELOW_CHIN = (-0.25, -0.05)  # of the way from chin to forehead: the neck is left as it is
-HAIRLINE = (0.95, 1.15)  # of that way: so is the hair
+HAIRLINE = (0.9, 1.5)  # of that way: so is the hair
 
 
 def uncover_background(
     scene: Scene,
     flow: Tensor,  # (2, h, w) of the window
 ) -> Tensor:  # (2, h, w)
-    if scene.mirror is None:
+    if scene.mirror is None or scene.source.profile.turned == 0:
         return flow
     source, surface, window = scene.source, scene.surface, scene.window
+    amount = float(scene.mirror.alpha.sum()) / source.face_width**2
+    strength = ramp(*AMOUNT, amount) * source.profile.turned
+    if strength == 0:
+        return flow
     picture = surface.picture(torch.stack((scene.mirror.alpha, torch.ones_like(scene.mirror.alpha)), dim=1))
     place = scene.near.inside(window)
     whole = flow.new_zeros(2, *window.size)
@@ -42,8 +46,8 @@ def uncover_background(
     pixels = (pixel_centres(window.size, flow) + corner + flow).reshape(2, -1)[:, chosen].T
     height, _ = source.profile.place(pixels)
     beside = smoothstep(*BELOW_CHIN, height) * (1 - smoothstep(*HAIRLINE, height))
-    weight = spread.reshape(-1)[chosen] * beside
-    moved = source.profile.reflect(pixels, PROTRUDING * source.face_width, weight) - pixels
+    weight = strength * spread.reshape(-1)[chosen] * beside
+    moved = source.profile.reflect(pixels, source.face_width, weight) - pixels
     shift = torch.zeros_like(flow).reshape(2, -1)
     shift[:, chosen] = moved.T
     return flow + shift.reshape(flow.shape)

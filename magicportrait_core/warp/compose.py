@@ -13,7 +13,7 @@ from .behind import uncover_background
 from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
 from .fill import resize, smoothstep
-from .layers import STILL, Canvas, Layer, sample_photo
+from .layers import STILL, Canvas, Layer, sample_photo, soften_tears
 from .motion import within_limits
 from .mouth import mouth_layer
 from .scene import Scene, scene_of
@@ -79,6 +79,8 @@ def _flow(scene: Scene) -> Tensor:  # (2, h, w) of the window
 def _canvas(source: WarpSource, flow: Tensor, window: Window) -> Canvas:
     """The photo sampled through the flow, and nothing repaired yet."""
     image = sample_photo(source, window, flow)
+    if source.scale == 1:
+        image = soften_tears(image, flow)
     return Canvas(
         image=image,
         hole=torch.zeros_like(image[:1]),

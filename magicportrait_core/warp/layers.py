@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .field import Window
-from .fill import pixel_centres, resize, sample
+from .fill import pixel_centres, resize, sample, smoothstep
 from .source import WarpSource
 from .sources import MIRRORED, PHOTO
 
+TEAR = (2.5, 4.5)  # pixels of flow between neighbours that count as a tear: not, fully
 STILL = 2e-3  # work pixels of flow that count as none: the photo itself is shown
 
 
@@ -66,7 +68,26 @@ class Canvas:
         part = self.image[:, rows, columns]
         if self.scale == 1:
             return part
-        return torch.nn.functional.avg_pool2d(part[None], self.scale, ceil_mode=True)[0]
+        return F.avg_pool2d(part[None], self.scale, ceil_mode=True)[0]
+
+
+def soften_tears(
+    image: Tensor,  # (3, H, W)
+    flow: Tensor,  # (2, H, W) pixels
+) -> Tensor:  # (3, H, W)
+    """Take the stairs off edges where the flow jumps, such as a chin over its neck."""
+    jump = torch.zeros_like(flow[:1])
+    for step in (flow[:, 1:] - flow[:, :-1], flow[:, :, 1:] - flow[:, :, :-1]):
+        size = step.abs().amax(0, keepdim=True)
+        ahead = jump[:, : size.shape[1], : size.shape[2]]
+        torch.maximum(ahead, size, out=ahead)
+    torn = smoothstep(*TEAR, jump)
+    if float(torn.max()) == 0:
+        return image
+    torn = F.max_pool2d(torn[None], 3, 1, 1)
+    torn = F.avg_pool2d(torn, 3, 1, 1, count_include_pad=False)[0]
+    smooth = F.avg_pool2d(F.pad(image[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]
+    return torch.lerp(image, smooth, torn)
 
 
 def photo_size(source: WarpSource, window: Window) -> tuple[int, int]:

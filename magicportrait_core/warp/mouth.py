@@ -25,6 +25,7 @@ TEETH_BEHIND_LIPS = 0.006  # metres
 STRETCH = (0.01, 0.035)  # face widths by which the photo's own teeth may be stretched: all, none
 SHOWS_TEETH = (0.015, 0.04)  # face widths between the photo's lips: shut, showing teeth
 COLOURFUL = (0.01, 0.06)  # range of the skin's channels in a black-and-white, in a colour photo
+SHADOW = 0.40  # light that is left deep in the mouth
 SHADOW_DEPTH = 0.030  # metres behind the lips at which light falls to 1/e
 TOOTH, TONGUE_TINT = (0.98, 0.93, 0.84), (0.80, 0.46, 0.43)
 GUM, CAVITY = (0.78, 0.46, 0.43), (0.36, 0.15, 0.14)
@@ -98,7 +99,8 @@ def _shade(source: WarpSource, inside: VisibleSurface, normals: Tensor, lips: fl
     colour[teeth] = light.teeth()
     facing = inside.at_pixels(normals)
     towards = facing[:, 2].abs() / facing.norm(dim=-1).clamp(min=1e-6)
-    shadow = 0.40 + 0.60 * torch.exp(-depth / SHADOW_DEPTH)
+    shadow = SHADOW + (1 - SHADOW) * torch.exp(-depth / SHADOW_DEPTH)
+    shadow = torch.where(teeth | (region == TONGUE), shadow.sqrt(), shadow)  # moist, and before the dark
     return (colour * ((0.65 + 0.35 * towards) * shadow)[:, None]).clamp(0, 1) * 2 - 1
 
 

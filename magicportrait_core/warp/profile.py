@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .anatomy import CHIN, FOREHEAD, LEFT_EAR, NOSE_TIP, RIGHT_EAR
+from .fill import ramp, smoothstep
 
 BINS = 48
+PROTRUDING = 0.34  # face widths from the face to the line that reflects: room for lenses
+FAR_HALF = (0.35, 0.55)  # face widths inside the outline from where it is the near half of the face
+TURNED = (0.12, 0.30)  # face widths of the nose from the middle of the ears: frontal, turned away
 SPAN = (-0.1, 1.2)  # of the way from chin to forehead
 
 
@@ -19,12 +23,13 @@ class Profile:
     chin: Tensor  # (2,) work pixels
     along: Tensor  # (2,) from chin to forehead, work pixels
     outward: Tensor  # (2,) unit, across the face towards the side that is turned away
+    turned: float  # 0 for a frontal photo .. 1 for one that hides half of the face
     edge: Tensor  # (BINS,) work pixels along `outward` at which the face ends, over SPAN
 
     def reflect(
         self,
         pixels: Tensor,  # (P, 2) work pixels of the portrait
-        margin: float,  # work pixels beside the face of the line that reflects
+        face_width: float,  # work pixels
         weight: Tensor,  # (P,) 0..1, how much of it
     ) -> Tensor:  # (P, 2)
         """Pixels on or near the face moved to the other side of its outline."""
@@ -32,7 +37,9 @@ class Profile:
         position = (height - SPAN[0]) / (SPAN[1] - SPAN[0]) * 2 - 1
         grid = torch.stack((position, torch.zeros_like(position)), dim=-1)[None, None]
         edge = F.grid_sample(self.edge[None, None, None], grid, padding_mode="border", align_corners=False)
-        excess = (edge.reshape(-1) + margin - depth).clamp(min=0)
+        inside = edge.reshape(-1) - depth
+        excess = (inside + PROTRUDING * face_width).clamp(min=0)
+        weight = weight * (1 - smoothstep(*FAR_HALF, inside / face_width))
         return pixels + (2 * weight * excess)[:, None] * self.outward
 
     def place(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,18 +51,20 @@ class Profile:
 def profile_of(
     marks: Tensor,  # (478, 2) work pixels
     face: Tensor,  # (H, W) bool, bare skin of the face
+    face_width: float,  # work pixels
 ) -> Profile:
     along = marks[FOREHEAD] - marks[CHIN]
     across = torch.stack((-along[1], along[0])) / along.norm().clamp(min=1e-6)
     nose = (marks[NOSE_TIP] - (marks[LEFT_EAR] + marks[RIGHT_EAR]) / 2) @ across
     outward = across if float(nose) >= 0 else -across
-    profile = Profile(marks[CHIN], along, outward, marks.new_zeros(BINS))
+    turned = ramp(*TURNED, abs(float(nose)) / face_width)
+    profile = Profile(marks[CHIN], along, outward, turned, marks.new_zeros(BINS))
     pixels = face.nonzero().flip(1) + 0.5
     height, depth = profile.place(pixels)
     place = ((height - SPAN[0]) / (SPAN[1] - SPAN[0]) * BINS).long()
     inside = (place >= 0) & (place < BINS)
     edge = marks.new_full((BINS,), -torch.inf).scatter_reduce(0, place[inside], depth[inside], "amax")
-    return Profile(marks[CHIN], along, outward, _continued(edge))
+    return replace(profile, edge=_continued(edge))
 
 
 def _continued(edge: Tensor) -> Tensor:

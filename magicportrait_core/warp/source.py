@@ -133,7 +133,7 @@ def prepare_warp(
         face_width=width,
         maps=torch.stack((depth, *eyes, lips)),
         moves=torch.stack((_carried(rigidity, covered, distance), distance)),
-        profile=profile_of(seen, bare),
+        profile=profile_of(seen, bare, width),
         light=_low_frequencies(work, face, 0.08 * width),
         skin=_median_colour(work, face),
         under_eyes=torch.stack([_colour_at(work, seen[list(points)], 0.5) for points in UNDER_EYES]),
