@@ -108,8 +108,8 @@ def visible_in_source(
 def facing_confidence(
     source_facing: Tensor,  # (...) as `facing`, in the portrait
     target_facing: Tensor,  # (...) in the target
-    none: float = 0.25,
-    full: float = 0.60,
+    none: float = 0.15,
+    full: float = 0.45,
 ) -> Tensor:  # (...) 0..1
     """How well a patch of the target is resolved in the portrait: its facing there relative to here.
 

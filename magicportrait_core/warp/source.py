@@ -202,7 +202,7 @@ def _carried(rigidity: Tensor, covered: Tensor, distance: Tensor) -> Tensor:
         y = torch.arange(distance.shape[0], dtype=torch.float32, device=distance.device)[:, None]
         neck = (rigidity > 0.5) & covered
         top = float(neck.any(1).nonzero().max()) / COARSE if bool(neck.any()) else base
-        below = smoothstep(top - 0.25 * (base - top), base, y)
+        below = smoothstep(top - max(0.25 * (base - top), 1.0), base, y)
         spread = spread * (1 - below)
     return spread.clamp(0, 1)
 
