@@ -157,11 +157,11 @@ def track_portrait(tracker: HeadTracker, picture: Tensor, face: FaceRequest) -> 
 
 def portrait_overlay(picture: Tensor, tracker: HeadTracker, track: FaceTrack) -> Tensor:
     """The head over the portrait, which is made smaller if it is large."""
-    from ..magicportrait_core.media.image import fit_within, resize
+    from ..magicportrait_core.media.image import resize
     from .overlay import overlay_frame
 
     size = tuple(picture.shape[-2:])
-    small = resize(picture, fit_within(size, min(OVERLAY_SIDE, max(size))), "area")
+    small = resize(picture, host.scaled(size, min(OVERLAY_SIDE, max(size))), "area")
     return overlay_frame(small, tracker.head, track)
 
 

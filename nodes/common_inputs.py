@@ -153,7 +153,7 @@ Area = MaskArea | BoxArea
 
 
 class RestrictedLandmarker:
-    """A landmarker that sees only faces whose centre lies in all of the areas; frames come in order."""
+    """Sees only faces whose centre lies in all of the areas. For follow_face: it looks once at each frame."""
 
     MOST = 8  # faces that are looked at when more are wanted than are known
 
@@ -178,6 +178,11 @@ class RestrictedLandmarker:
         self._frame += 1
         most = max_faces if max_faces <= len(previous or ()) else max(max_faces, self.MOST)
         seen = self._landmarker.observe(image, previous, most, thorough)
+        return self.let_through(self._frame, seen)[:max_faces]
+
+    def observe_everywhere(self, image: Tensor, max_faces: int) -> list[FaceObservation]:
+        self._frame += 1
+        seen = self._landmarker.observe_everywhere(image, max(max_faces, self.MOST))
         return self.let_through(self._frame, seen)[:max_faces]
 
     def let_through(self, frame: int, faces: Sequence[FaceObservation]) -> list[FaceObservation]:

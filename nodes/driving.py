@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import Input, InputImpl
 from torch import Tensor
 
-from ..magicportrait_core.media.image import fit_within, from_levels, resize, to_levels
+from ..magicportrait_core.media.image import from_levels, resize, to_levels
 from ..magicportrait_core.media.video import VideoReader, open_video
 from ..magicportrait_core.tracking.blending import blend_frames
 from ..magicportrait_core.tracking.track import FaceTrack
@@ -38,7 +38,7 @@ class DrivingClip:
     copies: list[Tensor] = field(default_factory=list)  # uint8 (h, w, 3)
 
     def __iter__(self) -> Iterator[Tensor]:
-        copy_size = fit_within(self.size, min(self.copy_side, max(self.size)))
+        copy_size = host.scaled(self.size, min(self.copy_side, max(self.size)))
         every = max(1, HEAP_BYTES // (12 * self.size[0] * self.size[1]))
         for time, frame in self.timed:
             if len(self.times) % every == every - 1:

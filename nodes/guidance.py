@@ -168,6 +168,4 @@ def portrait_appearance(
 
 def map_size(size: tuple[int, int], longest: int) -> tuple[int, int] | None:
     """Height and width of maps whose longer side is `longest`; None keeps the size."""
-    from ..magicportrait_core.media.image import fit_within
-
-    return fit_within(size, longest) if longest else None
+    return host.scaled(size, longest) if longest else None

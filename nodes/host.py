@@ -131,6 +131,12 @@ def to_mask(mask: Tensor) -> Tensor:
     return mask.float().clamp(0, 1).cpu().contiguous()
 
 
+def scaled(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Height and width with a longer side of about `longest`, of the aspect that Camera.resized wants."""
+    height = max(1, round(size[0] * longest / max(size)))
+    return height, max(1, round(size[1] * height / size[0]))
+
+
 def to_pil(
     picture: Tensor,  # (3, H, W) in [-1, 1]
     longest: int = PREVIEW_SIDE,

@@ -161,7 +161,7 @@ def load_tracker(file: Path | None, device) -> HeadTracker:
 
 
 def with_landmarks(head: HeadModel, file: Path) -> HeadModel:
-    """The head with the places of the 478 landmarks: found once for a file (about half a minute), then kept."""
+    """The head with the places of the 478 landmarks, found once for a file (half a minute) and kept."""
     from ..magicportrait_core.head.assets import load_head, save_head
     from ..magicportrait_core.tracking.calibration import calibrate
 

@@ -99,6 +99,12 @@ def test_copies_are_no_larger_than_asked():
     assert tuple(clip.copies[0].shape) == (32, 64, 3) and clip.copy(0).shape == (3, 32, 64)
 
 
+def test_scaled_sizes_keep_the_aspect_of_panoramas():
+    height, width = host.scaled((100, 2160), 384)
+    assert height == 18 and abs(width - 2160 * height / 100) <= 0.5
+    assert host.scaled((1080, 1920), 384) == (216, 384)
+
+
 def test_late_frames_make_a_rate_uneven():
     assert not driving.is_uneven([0, 0.033, 0.067, 0.1], 30)
     assert driving.is_uneven([0, 0.04, 0.3], 25)
