@@ -22,7 +22,8 @@ Order = Literal["size", "left_to_right", "near_point"]
 MEANING = {"size": "by size", "left_to_right": "from left to right", "near_point": "by nearness to the point"}
 MIN_PEOPLE = 4  # faces looked for in a frame, at least
 SEARCH_EVERY = 4  # frames between searches for further faces while as many as ever are in sight
-THOROUGH_EVERY = 12  # frames between thorough searches while no face is in sight
+THOROUGH_AT_FIRST = 8  # frames without a face in which parts of the picture are searched as well ...
+THOROUGH_EVERY = 6  # ... and how often from then on
 BRIEF = 0.03  # people seen in less than this share of the most seen one's frames are not counted
 CUT_CELLS = 8  # the picture is compared in 8x8 cells ...
 CUT_SAMPLES = 8  # ... of 8x8 samples each
@@ -176,8 +177,8 @@ def overview(frame: Tensor) -> Tensor:
 
 
 def _search_hard(unseen: int) -> bool:
-    """Thorough searches are dear: at once, at 1, 2, 4, 8 frames without a face, then now and then."""
-    return unseen & (unseen - 1) == 0 or unseen % THOROUGH_EVERY == 0
+    """Thorough searches are dear: in the first frames without a face, then now and then."""
+    return unseen < THOROUGH_AT_FIRST or unseen % THOROUGH_EVERY == 0
 
 
 def _same_size(size: tuple[int, int] | None, frame: Tensor, number: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .detector import Detection, detect_faces, further_squares, whole_picture
-from .face_region import Region, cut, overlap, region_of_points
+from .face_region import REGION_SCALE, Region, cut, overlap, region_of_points
 from .landmarker_networks import (
     BLENDSHAPE_NAMES,
     BLENDSHAPE_POINTS,
@@ -31,6 +31,7 @@ MAX_TILT = math.radians(10)  # between the detector's region and the points' fro
 # in parts of real pictures, 0.015 and more for 8 things that were none, which scored 0.75 at most.
 MAX_UNREST = 0.012
 SURE_SCORE = 0.8
+COARSE_MIN_SCORE = 0.6  # a hundred tiles give more false alarms than one picture
 NEARBY = 4.0  # side of the square in which a lost face is looked for first, over the face's size
 
 
@@ -70,8 +71,9 @@ class Landmarker:
         """Faces of one picture, at most `max_faces`.
 
         Faces of the `previous` frame are read where they were, and come first and in their order. Where
-        they are lost, or fewer than asked for, the whole picture is searched, best score first. If it
-        shows none, `thorough` looks nearby, then in parts of the picture (up to a few hundred ms).
+        they are lost, or fewer than asked for, the whole picture is searched, best score first; if it
+        shows none, around where they were. `thorough` then looks in parts of the picture as well (up to a
+        few hundred milliseconds).
         """
         check_picture(image)
         if max_faces < 1:
@@ -81,8 +83,10 @@ class Landmarker:
         faces = distinct(self.read(image, regions))[:max_faces]
         if len(faces) < max_faces:
             faces = self._add_detected(image, faces, [whole_picture(image.shape[-2:])], max_faces)
+        if not faces and regions:
+            faces = self._add_detected(image, [], [nearby(r) for r in regions], max_faces, coarse=True)
         if not faces and thorough:
-            faces = self._search(image, regions, max_faces)
+            faces = self._search(image, max_faces)
         return faces
 
     @torch.no_grad()
@@ -135,7 +139,8 @@ class Landmarker:
         max_faces: int,
         coarse: bool = False,  # the squares are parts of the picture, found regions are rough
     ) -> list[FaceObservation]:
-        detections = detect_faces(self.networks.detector, image, squares, MIN_SCORE)
+        least = COARSE_MIN_SCORE if coarse else MIN_SCORE
+        detections = detect_faces(self.networks.detector, image, squares, least)
         fresh = [d for d in detections if all(overlap(d.box, face.box) < 0.3 for face in faces)]
         for detection in fresh:
             if len(faces) >= max_faces:
@@ -162,13 +167,16 @@ class Landmarker:
                 return face
         return face if not coarse or sure or unrest < MAX_UNREST else None
 
-    def _search(self, image: Tensor, lost: Sequence[Region], max_faces: int) -> list[FaceObservation]:
-        nearby = [Region(r.x, r.y, r.width * NEARBY / 1.5, r.width * NEARBY / 1.5) for r in lost]
-        levels = further_squares(tuple(image.shape[-2:]))
-        for squares in ([nearby] if nearby else []) + list(levels):
+    def _search(self, image: Tensor, max_faces: int) -> list[FaceObservation]:
+        for squares in further_squares(tuple(image.shape[-2:])):
             if faces := self._add_detected(image, [], squares, max_faces, coarse=True):
                 return faces
         return []
+
+
+def nearby(region: Region) -> Region:
+    side = region.width / REGION_SCALE * NEARBY
+    return Region(region.x, region.y, side, side, region.angle)
 
 
 def distinct(faces: Sequence[FaceObservation]) -> list[FaceObservation]:
