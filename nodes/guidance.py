@@ -163,7 +163,8 @@ def portrait_appearance(
 
     check_same_head(portrait_track, aligned)
     picture = host.one_picture(portrait, "portrait").to(head.device)
-    return appearance_from_portrait(head, portrait_track.track.to(head.device), picture)
+    track = portrait_track.track.to(head.device)
+    return host.interruptible(appearance_from_portrait, head, track, picture)
 
 
 def map_size(size: tuple[int, int], longest: int) -> tuple[int, int] | None:

@@ -6,8 +6,10 @@ import ctypes
 import sys
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import comfy.model_management
 import comfy.utils
@@ -23,9 +25,11 @@ from torch import Tensor
 MODEL_KIND = "magicportrait"  # models/magicportrait
 MODEL_EXTENSIONS = {".safetensors", ".pkl"}
 PREVIEW_SIDE = 384  # pixels, long side of the picture shown while a node works
+CANCEL_SECONDS = 0.05  # between looks at the cancel button during work that reports no progress
 PREVIEW_SECONDS = 0.25  # between two of them
 GREY = 128 / 255  # behind transparent parts, as media.image
 
+T = TypeVar("T")
 OnStep = Callable[..., None]  # (done, total, picture (3, H, W) in [-1, 1] or None)
 
 
@@ -152,6 +156,23 @@ def to_pil(
 def check_cancelled() -> None:
     """Raises the host's interruption when the user pressed cancel."""
     comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def interruptible(work: Callable[..., T], *arguments) -> T:
+    """work(*arguments) in a thread, so that cancelling need not wait for it; its result is then dropped."""
+
+    def run() -> T:
+        with ordinary_tensors():  # both modes belong to the thread
+            return work(*arguments)
+
+    worker = ThreadPoolExecutor(max_workers=1)
+    try:
+        future = worker.submit(run)
+        while not wait([future], timeout=CANCEL_SECONDS).done:
+            check_cancelled()
+        return future.result()
+    finally:
+        worker.shutdown(wait=False)
 
 
 class Progress:

@@ -161,7 +161,8 @@ def warp_clip(
     on_step = host.progress()
     picture = host.one_picture(portrait, "portrait").to(device)
     on_step(0, aligned.track.num_frames, picture)
-    source = prepare_warp(aligned.head.to(device), picture, portrait_track.track.to(device), options)
+    head, portrait = aligned.head.to(device), portrait_track.track.to(device)
+    source = host.interruptible(prepare_warp, head, picture, portrait, options)
     target = aligned.track.to(device)
     frames, (height, width) = target.num_frames, picture.shape[-2:]
     shown = {frame: place for place, frame in enumerate(host.spread(frames, map_frames))}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -146,6 +147,21 @@ def test_previews_are_small_and_rare(monkeypatch):
     previews = [args[2] for args in seen if args[2] is not None]
     assert 1 <= len(previews) < 10 and max(previews[0][1].size) <= 2 * host.PREVIEW_SIDE
     assert seen[-1][0] == seen[-1][1] == host.Progress.STEPS
+
+
+def test_cancelling_does_not_wait_for_work_without_progress(monkeypatch):
+    class Cancelled(BaseException):
+        pass
+
+    def cancelled():
+        raise Cancelled
+
+    assert host.interruptible(lambda a, b: a + b, 1, 2) == 3
+    monkeypatch.setattr(host, "check_cancelled", cancelled)
+    begin = time.monotonic()
+    with pytest.raises(Cancelled):
+        host.interruptible(time.sleep, 1.0)
+    assert time.monotonic() - begin < 0.5
 
 
 def test_translations_name_every_input_and_output():
