@@ -41,7 +41,7 @@ def warp_frame(
         raise ValueError(
             f"the target has {target.num_frames} frames; expected 1 (use warp_clip for a whole track)"
         )
-    target, held = within_limits(source, target)
+    target, held = within_limits(source, target.to(source.image.device))
     scene = scene_of(source, target)
     flow = _flow(scene)
     canvas = _canvas(source, flow, scene.window)
@@ -57,7 +57,7 @@ def _repairs(scene: Scene, canvas: Canvas) -> Iterator[Layer]:
     mirrored = mirrored_layer(scene)
     if mirrored is not None:
         yield mirrored
-    soft = soft_layer(scene, mirrored, canvas)
+    soft = soft_layer(scene, canvas)
     layers = [soft, lid_layer(scene, right), lid_layer(scene, left)]
     layers += [eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips)]
     yield from (layer for layer in layers if layer is not None)

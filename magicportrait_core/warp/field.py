@@ -43,7 +43,21 @@ class Window:
         return picture[..., self.top : self.top + self.height, self.left : self.left + self.width]
 
     def inside(self, outer: Window) -> Window:
+        """The same rectangle, relative to another."""
         return Window(self.top - outer.top, self.left - outer.left, self.height, self.width)
+
+    def trimmed(
+        self,
+        mask: Tensor,  # (1, h, w) of this window
+        room: int = 4,  # pixels kept around it
+    ) -> tuple[Window, Window]:
+        """The part of this window where the mask is not 0: in the work picture, and within this window."""
+        rows = (mask[0] > 0).any(1).nonzero().squeeze(1).tolist() or [0]
+        columns = (mask[0] > 0).any(0).nonzero().squeeze(1).tolist() or [0]
+        top, left = max(rows[0] - room, 0), max(columns[0] - room, 0)
+        bottom, right = min(rows[-1] + 1 + room, self.height), min(columns[-1] + 1 + room, self.width)
+        part = Window(top, left, bottom - top, right - left)
+        return Window(self.top + top, self.left + left, part.height, part.width), part
 
 
 @dataclass(frozen=True)

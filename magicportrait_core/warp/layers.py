@@ -14,6 +14,7 @@ from .source import WarpSource
 from .sources import MIRRORED, PHOTO
 
 TEAR = (2.5, 4.5)  # pixels of flow between neighbours that count as a tear: not, fully
+PIXELS_AT_ONCE = 1 << 18  # sampled together: what fits the cache, and bounds memory for large photos
 STILL = 2e-3  # work pixels of flow that count as none: the photo itself is shown
 
 
@@ -108,9 +109,15 @@ def sample_photo(
     scale = source.scale
     size = photo_size(source, window)
     fine = resize(flow[None], scale, size)[0]
-    corner = fine.new_tensor([window.left, window.top])[:, None, None]
-    pixels = pixel_centres(size, fine) + scale * (fine + corner)
     top, left = window.top * scale, window.left * scale
-    photo = source.image[:, top : top + size[0], left : left + size[1]]
-    moving = (fine.abs().amax(0) > STILL)[None]
-    return torch.where(moving, sample(source.image, pixels, "bicubic").clamp(-1, 1), photo)
+    out = source.image[:, top : top + size[0], left : left + size[1]].clone()
+    rows = max(1, PIXELS_AT_ONCE // size[1])
+    for begin in range(0, size[0], rows):
+        part = fine[:, begin : begin + rows]
+        corner = part.new_tensor([left, top + begin])[:, None, None]
+        pixels = pixel_centres(tuple(part.shape[-2:]), part) + corner + scale * part
+        moving = (part.abs().amax(0) > STILL)[None]
+        moved = sample(source.image, pixels, "bicubic").clamp_(-1, 1)
+        here = out[:, begin : begin + rows]
+        here.copy_(torch.where(moving, moved, here))
+    return out

@@ -41,7 +41,7 @@ def skull_motion(
     """Least-squares rigid motion (Kabsch); exactly the identity when nothing moves."""
     if torch.equal(source, target):
         return SkullMotion(torch.eye(3, device=source.device), source.new_zeros(3))
-    a, b = source.double().cpu(), target.double().cpu()
+    a, b = source.cpu().double(), target.cpu().double()  # no float64 on MPS
     centre_a, centre_b = a.mean(0), b.mean(0)
     u, _, vt = torch.linalg.svd((b - centre_b).T @ (a - centre_a))
     sign = torch.ones(3, dtype=torch.float64)

@@ -27,39 +27,39 @@ def mirrored_layer(scene: Scene) -> Layer | None:
     other, alpha = scene.mirror.landing, scene.mirror.alpha
     corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
     flow = other.pixels - surface.centres() - corner
-    picture = surface.picture(
-        torch.cat((alpha[:, None], torch.ones_like(alpha)[:, None], flow, landing.pixels), 1)
-    )
-    alpha, covered, flow, here = picture[:1], picture[1:2], picture[2:4], picture[4:]
-    alpha = blur(alpha[None], SOFT)[0] * covered
-    there = surface.picture(other.pixels)
-    gain = _brightness(source, here) / _brightness(source, there)
-    colour = sample_photo(source, scene.near, flow)
-    gain = resize(gain.clamp(*BRIGHTER)[None], source.scale, tuple(colour.shape[-2:]))[0]
+    packed = torch.stack((alpha, torch.ones_like(alpha)), dim=1)
+    picture = surface.picture(torch.cat((packed, flow, landing.pixels, other.pixels), dim=1))
+    alpha = blur(picture[None, :1], SOFT)[0] * picture[1:2]
+    place, part = scene.near.trimmed(alpha)
+    alpha = part.of(alpha)
+    flow, here, there = part.of(picture[2:]).split(2)
+    gain = (_brightness(source, here) / _brightness(source, there)).clamp(*BRIGHTER)
+    colour = sample_photo(source, place, flow)
+    gain = resize(gain[None], source.scale, tuple(colour.shape[-2:]))[0]
     colour = ((colour + 1) * gain - 1).clamp(-1, 1)
-    return Layer(
-        scene.near.inside(scene.window), colour, alpha, MIRRORED, float(source.options.fill_mirrored)
-    )
+    hole = float(source.options.fill_mirrored)
+    return Layer(place.inside(scene.window), colour, alpha, MIRRORED, hole)
 
 
-def soft_layer(scene: Scene, mirrored: Layer | None, canvas: Canvas) -> Layer | None:
+def soft_layer(scene: Scene, canvas: Canvas) -> Layer | None:
     """Cheeks and jaws that were hidden: the colour of the sure skin around them, rather than a long smear."""
     surface, landing = scene.surface, scene.landing
     corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
     missing = missing_skin(scene.source, surface, landing, corner)
     sure = smoothstep(*SURE, landing.confidence) * bare_skin(scene.source, surface)
-    if float(missing.max()) < LEAST:
+    if scene.mirror is not None:
+        missing = missing * (1 - scene.mirror.alpha)
+    if not len(missing) or float(missing.max()) < LEAST:
         return None
     picture = surface.picture(torch.stack((missing, sure), dim=1))
     missing, sure = picture[:1], picture[1:]
-    if mirrored is not None:
-        missing = missing * (1 - mirrored.alpha)
     place = scene.near.inside(scene.window)
     weight = F.avg_pool2d(sure[None], COARSE, ceil_mode=True)
     colour = F.avg_pool2d((canvas.work(place) * sure)[None], COARSE, ceil_mode=True) / weight.clamp(min=1e-4)
     colour = resize(pull_push(colour, weight.clamp(max=1), smoothing=2), COARSE, scene.near.size)[0]
     alpha = blur(SMOOTHED * missing[None], SOFT)[0]
-    return Layer(place, colour, alpha, FILLED)
+    place, part = scene.near.trimmed(alpha)
+    return Layer(place.inside(scene.window), part.of(colour), part.of(alpha), FILLED)
 
 
 def _brightness(source: WarpSource, pixels: Tensor) -> Tensor:  # (3, h, w), black is 0

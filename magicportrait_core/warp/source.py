@@ -83,7 +83,7 @@ def prepare_warp(
     options = options or WarpOptions()
     _check(head, image, portrait)
     device = image.device
-    head = head.to(device)
+    head, portrait = head.to(device), portrait.to(device)
     anatomy = anatomy_of(head)
     offsets = personal_offsets(head, portrait, options.personal_offset)
     posed = head.vertices(portrait.shape, portrait.expression, portrait.pose, offsets)
