@@ -14,7 +14,7 @@ from ..head.model import LEFT_EYE, RIGHT_EYE, SKIN, HeadModel
 from .fill import smoothstep
 
 SKIN_CLASS, EYE_CLASS, MOUTH_CLASS = range(3)
-LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS = (263, 362), (33, 133)  # outer, inner; the person's left and right
+EYE_CORNERS = ((33, 133), (263, 362))  # the person's right, left: outer, inner
 OUTER_EYES = (33, 263)
 NOSE_TIP = 4
 FOREHEAD, CHIN, RIGHT_EAR, LEFT_EAR = 10, 152, 234, 454
@@ -31,7 +31,6 @@ RIGHT_UPPER_LID = (33, 246, 161, 160, 159, 158, 157, 173, 133)
 LEFT_UPPER_LID = (263, 466, 388, 387, 386, 385, 384, 398, 362)
 UPPER_LIDS = (RIGHT_UPPER_LID, LEFT_UPPER_LID)
 LID_MIDDLES = ((159, 145), (386, 374))  # right, left: upper, lower
-UNDER_EYES = ((230, 229, 228, 231, 119, 118, 120), (450, 449, 448, 451, 348, 347, 349))  # right, left
 
 
 @dataclass(frozen=True)

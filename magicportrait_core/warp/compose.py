@@ -58,7 +58,7 @@ def _repairs(scene: Scene, canvas: Canvas) -> Iterator[Layer]:
     if mirrored is not None:
         yield mirrored
     soft = soft_layer(scene, canvas)
-    layers = [soft, lid_layer(scene, right), lid_layer(scene, left)]
+    layers = [soft, lid_layer(scene, right, canvas), lid_layer(scene, left, canvas)]
     layers += [eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips)]
     yield from (layer for layer in layers if layer is not None)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from .anatomy import LID_MIDDLES, SKIN_CLASS, UPPER_LIDS
+from .anatomy import EYE_CORNERS, LID_MIDDLES, SKIN_CLASS
 from .field import window_around
-from .fill import blur, pixel_centres, pull_push, ramp, smoothstep
-from .layers import Layer, sample_photo
+from .fill import blur, pixel_centres, pull_push, ramp, sample, smoothstep
+from .layers import Canvas, Layer, sample_photo
 from .motion import MovedHead
 from .openings import Opening, keep_out
-from .polygon import distance_to_line
 from .scene import Scene
 from .source import WarpSource
 from .sources import FILLED, PHOTO
@@ -21,6 +23,8 @@ CLOSING = (0.25, 0.7)  # share of the opening that went away
 UNFOLDED = (0.35, 0.65)  # source rows per target row below and above which lid skin is unreadable, readable
 LID_SOFTNESS = 0.012  # face widths
 LASH = 0.012  # face widths, half the thickness of the lash line
+LASH_STRENGTH = 0.7
+GAP = 0.012  # face widths below the lower lid from where skin is taken: past its lashes
 EDGE = 0.6  # pixels of softness where the lid meets the eye
 
 
@@ -42,8 +46,8 @@ def eye_layer(scene: Scene, opening: Opening) -> Layer | None:
     return Layer(box.inside(scene.window), sample_photo(source, box, flow), alpha, PHOTO, 0.0)
 
 
-def lid_layer(scene: Scene, opening: Opening) -> Layer | None:
-    """Lid skin that unfolds over the eye: plain skin with a lash line, instead of stretched lashes.
+def lid_layer(scene: Scene, opening: Opening, canvas: Canvas) -> Layer | None:
+    """Lid skin that unfolds over the eye: skin from below it with a lash line, instead of stretched lashes.
 
     The photo shows an open eye's lid as a line or two of pixels; magnified three times nothing can be read.
     """
@@ -60,16 +64,45 @@ def lid_layer(scene: Scene, opening: Opening) -> Layer | None:
     steps = (row[:, 2:] - row[:, :-2]) / 2  # source rows per target row: small where the lid unfolds
     steps = F.pad(steps[None], (0, 0, 1, 1), mode="replicate")[0]
     read = smoothstep(*UNFOLDED, steps)
-    side = opening.which
     alpha = blur((closing * lid * (1 - read))[None], LID_SOFTNESS * source.face_width)[0] * skin
-    pixels = pixel_centres(box.size, lid) + lid.new_tensor([box.left, box.top])[:, None, None]
-    colour = source.under_eyes[side][:, None, None].expand(3, *box.size)
-    line = scene.head.marks[list(UPPER_LIDS[side]), :2]
-    lash = (
-        (1 - distance_to_line(line, pixels) / (LASH * source.face_width)).clamp(0, 1)[None] * closing * skin
-    )
-    colour = colour + lash * (source.lashes[side][:, None, None] - colour)
-    return Layer(box.inside(scene.window), colour, torch.maximum(alpha, 0.8 * lash), FILLED)
+
+    corner = lid.new_tensor([box.left, box.top])[:, None, None]
+    pixels = pixel_centres(box.size, lid) + corner
+    curves = _lid_curves(scene.head, opening.which, pixels)
+    above = curves.upper - curves.height
+    reflected = pixels + curves.down * (curves.lower + above + GAP * source.face_width - curves.height)
+    colour = sample(canvas.work(box.inside(scene.window)), reflected - corner)
+    width = LASH * source.face_width
+    lash = (1 - (curves.height - curves.upper).abs() / width).clamp(0, 1)
+    lash = lash * smoothstep(0.0, 0.15, curves.across) * (1 - smoothstep(0.85, 1.0, curves.across))
+    lash = LASH_STRENGTH * closing * skin * lash[None]
+    colour = torch.lerp(colour, source.lashes[opening.which][:, None, None].expand_as(colour), lash)
+    return Layer(box.inside(scene.window), colour, torch.maximum(alpha, lash), FILLED)
+
+
+@dataclass(frozen=True)
+class LidCurves:
+    """Parabolas through the eye's corners; heights are pixels below the line between the corners."""
+
+    down: Tensor  # (2, 1, 1) unit, across that line
+    across: Tensor  # (h, w) 0 outer corner .. 1 inner corner
+    height: Tensor  # (h, w) of the pixel itself
+    upper: Tensor  # (h, w) of the upper lid's edge there
+    lower: Tensor  # (h, w)
+
+
+def _lid_curves(head: MovedHead, which: int, pixels: Tensor) -> LidCurves:
+    outer, inner = head.marks[list(EYE_CORNERS[which]), :2]
+    along = inner - outer
+    length = along.norm().clamp(min=1e-3)
+    down = torch.stack((-along[1], along[0])) / length
+    down = down if float(down[1]) >= 0 else -down
+    upper, lower = ((head.marks[index, :2] - outer) @ down for index in LID_MIDDLES[which])
+    offset = pixels - outer[:, None, None]
+    across = (torch.einsum("chw,c->hw", offset, along) / length**2).clamp(0, 1)
+    bow = 4 * across * (1 - across)
+    height = torch.einsum("chw,c->hw", offset, down)
+    return LidCurves(down[:, None, None], across, height, torch.minimum(upper, lower) * bow, lower * bow)
 
 
 def _closing(source: WarpSource, head: MovedHead, opening: Opening) -> float:

@@ -24,7 +24,6 @@ from .anatomy import (
     LEFT_EYE_OPENING,
     RIGHT_EAR,
     RIGHT_EYE_OPENING,
-    UNDER_EYES,
     UPPER_LIDS,
     Anatomy,
     anatomy_of,
@@ -65,7 +64,6 @@ class WarpSource:
     profile: Profile  # far outline of the face
     light: Tensor  # (3, h / COARSE, w / COARSE) low-frequency colour of the face, [-1, 1]
     skin: Tensor  # (3,) median skin colour
-    under_eyes: Tensor  # (2, 3) median colour below the right and the left eye
     lashes: Tensor  # (2, 3) dark colour along the right and the left upper lid
 
 
@@ -136,7 +134,6 @@ def prepare_warp(
         profile=profile_of(seen, bare, width),
         light=_low_frequencies(work, face, 0.08 * width),
         skin=_median_colour(work, face),
-        under_eyes=torch.stack([_colour_at(work, seen[list(points)], 0.5) for points in UNDER_EYES]),
         lashes=torch.stack([_colour_at(work, seen[list(points)], 0.25) for points in UPPER_LIDS]),
     )
 
