@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python benchmarks/warp.py [--frames 20] [--sheet FOLDER]
 
-For each pair: the landmark network's error on the warped frames against the landmarks asked for, in
-percent of the outer-eye distance (and that of the still photo), milliseconds of CPU a frame on one thread, where
-the pixels came from, and flicker: the mean second difference of colour over three neighbouring frames where
-pixels were repaired, over that of pixels taken from the photo (1: repairs are as calm as the photo).
+For each pair: the landmark network's error on the warped frames against the landmarks that were asked for,
+in percent of the outer-eye distance (and that of the still photo), milliseconds of CPU a frame on one
+thread, where the pixels came from, and flicker: the mean second difference of colour over three neighbouring frames
+where pixels were repaired, over that of pixels taken from the photo (1: repairs are as calm as the photo).
 """
 
 from __future__ import annotations
@@ -132,8 +132,9 @@ def run(name, clip, mode, head, landmarker, tracks, frames, sheet):
     share = " ".join(f"{s} {100 * v:.1f}" for s, v in zip(SOURCES, np.mean(shares, 0), strict=True))
     print(
         f"{name} <- {clip}, {mode}: error {np.nanmean(errors):.2f} % (max {np.nanmax(errors):.2f}, lost {lost}, "
-        f"still photo {np.nanmean(without):.1f}), {np.median(milliseconds):.0f} ms, held up to {max(held):.1f} deg\n"
-        f"    pixels %: {share}\n    flicker: {flicker(row)}; still differs by {(still - image).abs().max():.1e}",
+        f"still photo {np.nanmean(without):.1f}), {np.median(milliseconds):.0f} ms, "
+        f"held up to {max(held):.1f} deg\n    pixels %: {share}\n"
+        f"    flicker: {flicker(row)}; still differs by {(still - image).abs().max():.1e}",
         flush=True,
     )
     if sheet:
@@ -142,10 +143,8 @@ def run(name, clip, mode, head, landmarker, tracks, frames, sheet):
 
 def save_sheet(path: Path, source, aligned, chosen) -> None:
     warped = [warp_frame(source, aligned[int(i)]) for i in chosen[:: max(1, len(chosen) // 6)]][:6]
-    rows = [
-        torch.cat([f.image for f in warped], 2),
-        torch.cat([source_map_picture(f.source_map) for f in warped], 2),
-    ]
+    maps = [source_map_picture(f.source_map) for f in warped]
+    rows = [torch.cat([f.image for f in warped], 2), torch.cat(maps, 2)]
     to_picture(torch.cat(rows, 1)).save(path)
 
 
