@@ -4,8 +4,8 @@
 
 For each pair: the landmark network's error on the warped frames against the landmarks that were asked for,
 in percent of the outer-eye distance (and that of the still photo), milliseconds of CPU a frame on one
-thread, where the pixels came from, and flicker: the mean second difference of colour over three neighbouring frames
-where pixels were repaired, over that of pixels taken from the photo (1: repairs are as calm as the photo).
+thread, where the pixels came from, and flicker: the mean second difference of colour over three neighbouring
+frames where pixels were repaired, over that of pixels taken from the photo (1: as calm as the photo).
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def run(name, clip, mode, head, landmarker, tracks, frames, sheet):
     lost = int(np.isnan(errors).sum())
     share = " ".join(f"{s} {100 * v:.1f}" for s, v in zip(SOURCES, np.mean(shares, 0), strict=True))
     print(
-        f"{name} <- {clip}, {mode}: error {np.nanmean(errors):.2f} % (max {np.nanmax(errors):.2f}, lost {lost}, "
-        f"still photo {np.nanmean(without):.1f}), {np.median(milliseconds):.0f} ms, "
+        f"{name} <- {clip}, {mode}: error {np.nanmean(errors):.2f} % (max {np.nanmax(errors):.2f}, "
+        f"lost {lost}, still photo {np.nanmean(without):.1f}), {np.median(milliseconds):.0f} ms, "
         f"held up to {max(held):.1f} deg\n    pixels %: {share}\n"
         f"    flicker: {flicker(row)}; still differs by {(still - image).abs().max():.1e}",
         flush=True,
