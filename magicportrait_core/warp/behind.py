@@ -11,43 +11,51 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .fill import blur, pixel_centres, ramp, resize, smoothstep
+from .layers import Layer, sample_photo
+from .mirror import LEAST
 from .scene import Scene
 from .source import COARSE
+from .sources import FILLED
 
 BESIDE = 0.30  # face widths, Gaussian reach beside mirrored skin
 GAIN = 40.0  # of that blur: any strip of mirrored skin counts fully, most of two reaches away
-AMOUNT = (0.002, 0.02)  # mirrored skin, squared face widths, over which this comes in
+AMOUNT = (0.001, 0.04)  # mirrored skin, squared face widths, over which this comes in
 BELOW_CHIN = (-0.25, -0.05)  # of the way from chin to forehead: the neck is left as it is
 HAIRLINE = (0.9, 1.5)  # of that way: so is the hair
 
 
-def uncover_background(
+def background_layer(
     scene: Scene,
     flow: Tensor,  # (2, h, w) of the window
-) -> Tensor:  # (2, h, w)
+) -> Layer | None:
+    """The reflected background, faded in beside mirrored skin."""
     if scene.mirror is None or scene.source.profile.turned == 0:
-        return flow
-    source, surface, window = scene.source, scene.surface, scene.window
+        return None
+    source, window = scene.source, scene.window
     amount = float(scene.mirror.alpha.sum()) / source.face_width**2
     strength = ramp(*AMOUNT, amount) * source.profile.turned
     if strength == 0:
-        return flow
-    picture = surface.picture(torch.stack((scene.mirror.alpha, torch.ones_like(scene.mirror.alpha)), dim=1))
-    place = scene.near.inside(window)
-    whole = flow.new_zeros(2, *window.size)
-    place.of(whole).copy_(picture)
-    small = F.avg_pool2d(whole[None, :1], COARSE, ceil_mode=True)
-    spread = (GAIN * blur(small, BESIDE * source.face_width / COARSE)).clamp(max=1)
-    spread = resize(spread, COARSE, window.size)[0, 0] * (1 - whole[1])
-    chosen = (spread > 1e-3).reshape(-1).nonzero().squeeze(1)
-    if not len(chosen):
-        return flow
-    corner = flow.new_tensor([window.left, window.top])[:, None, None]
-    pixels = (pixel_centres(window.size, flow) + corner + flow).reshape(2, -1)[:, chosen].T
+        return None
+    spread = strength * _beside(scene)
+    place, part = window.trimmed((spread > LEAST).float())
+    flow, spread = part.of(flow), part.of(spread)
+    corner = flow.new_tensor([place.left, place.top])[:, None, None]
+    centres = pixel_centres(place.size, flow) + corner
+    pixels = (centres + flow).reshape(2, -1).T
     height, _ = source.profile.place(pixels)
-    beside = smoothstep(*BELOW_CHIN, height) * (1 - smoothstep(*HAIRLINE, height))
-    weight = strength * spread.reshape(-1)[chosen] * beside
-    moved = source.profile.reflect(pixels, source.face_width, weight) - pixels
-    shift = torch.zeros_like(flow).reshape(2, -1)
-    shift[:, chosen] = moved.T
-    return flow + shift.reshape(flow.shape)
+    below_hair = smoothstep(*BELOW_CHIN, height) * (1 - smoothstep(*HAIRLINE, height))
+    pixels, far_half = source.profile.reflect(pixels, source.face_width)
+    alpha = spread * (below_hair * far_half).reshape(1, *place.size)
+    colour = sample_photo(source, place, pixels.T.reshape(2, *place.size) - centres)
+    return Layer(place.inside(window), colour, alpha, FILLED)
+
+
+def _beside(scene: Scene) -> Tensor:  # (1, h, w) of the window, 0..1
+    """Near mirrored skin, but not on the head."""
+    surface, window = scene.surface, scene.window
+    picture = surface.picture(torch.stack((scene.mirror.alpha, torch.ones_like(scene.mirror.alpha)), dim=1))
+    whole = picture.new_zeros(2, *window.size)
+    scene.near.inside(window).of(whole).copy_(picture)
+    small = F.avg_pool2d(whole[None, :1], COARSE, ceil_mode=True)
+    spread = (GAIN * blur(small, BESIDE * scene.source.face_width / COARSE)).clamp(max=1)
+    return resize(spread, COARSE, window.size)[0] * (1 - blur(whole[None, 1:], 0.6)[0])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..tracking.track import FaceTrack
-from .behind import uncover_background
+from .behind import background_layer
 from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
 from .fill import resize, smoothstep
@@ -46,17 +46,16 @@ def warp_frame(
     flow = _flow(scene)
     canvas = _canvas(source, flow, scene.window)
     _label(scene, canvas)
-    for layer in _repairs(scene, canvas):
+    for layer in _repairs(scene, flow, canvas):
         canvas.lay(layer)
     return _finish(source, canvas, flow, scene.window, held)
 
 
-def _repairs(scene: Scene, canvas: Canvas) -> Iterator[Layer]:
+def _repairs(scene: Scene, flow: Tensor, canvas: Canvas) -> Iterator[Layer]:
     """Layers in the order they are laid; each sees the canvas with those before it."""
     right, left, lips = scene.openings
-    mirrored = mirrored_layer(scene)
-    if mirrored is not None:
-        yield mirrored
+    first = (background_layer(scene, flow), mirrored_layer(scene))
+    yield from (layer for layer in first if layer is not None)
     soft = soft_layer(scene, canvas)
     layers = [soft, lid_layer(scene, right, canvas), lid_layer(scene, left, canvas)]
     layers += [eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips)]
@@ -73,7 +72,7 @@ def _flow(scene: Scene) -> Tensor:  # (2, h, w) of the window
     place = scene.near.inside(window)
     around = skin_flow(source, scene.surface, scene.landing, place.of(rigid), place.of(share), scene.near)
     place.of(flow).copy_(around)
-    return uncover_background(scene, flow)
+    return flow
 
 
 def _canvas(source: WarpSource, flow: Tensor, window: Window) -> Canvas:

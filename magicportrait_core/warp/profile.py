@@ -30,17 +30,16 @@ class Profile:
         self,
         pixels: Tensor,  # (P, 2) work pixels of the portrait
         face_width: float,  # work pixels
-        weight: Tensor,  # (P,) 0..1, how much of it
-    ) -> Tensor:  # (P, 2)
-        """Pixels on or near the face moved to the other side of its outline."""
+    ) -> tuple[Tensor, Tensor]:  # (P, 2), (P,)
+        """Pixels on or near the face moved across its outline; and 1 on its far half, 0 on its near half."""
         height, depth = self.place(pixels)
         position = (height - SPAN[0]) / (SPAN[1] - SPAN[0]) * 2 - 1
         grid = torch.stack((position, torch.zeros_like(position)), dim=-1)[None, None]
         edge = F.grid_sample(self.edge[None, None, None], grid, padding_mode="border", align_corners=False)
         inside = edge.reshape(-1) - depth
         excess = (inside + PROTRUDING * face_width).clamp(min=0)
-        weight = weight * (1 - smoothstep(*FAR_HALF, inside / face_width))
-        return pixels + (2 * weight * excess)[:, None] * self.outward
+        far_half = 1 - smoothstep(*FAR_HALF, inside / face_width)
+        return pixels + (2 * excess)[:, None] * self.outward, far_half
 
     def place(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Height (0 chin .. 1 forehead) and distance along `outward` (work pixels)."""

@@ -194,3 +194,13 @@ def test_options_out_of_range_are_refused():
         WarpOptions(max_turn=0)
     with pytest.raises(ValueError, match="hair"):
         WarpOptions(hair=-1)
+
+
+def test_repairs_do_not_pop_up_in_a_steady_turn(source, portrait, moved):
+    """Worst second difference over time of any 16-pixel block: no frame stands out from the others."""
+    frames = torch.stack(
+        [warp_frame(source, moved(portrait, (0, 1.5 * i, 0), jawOpen=0.03 * i)).image for i in range(13)]
+    )
+    change = (frames[:-2] - 2 * frames[1:-1] + frames[2:]).abs().mean(1, keepdim=True)
+    worst = F.avg_pool2d(change, 16).flatten(1).amax(1)
+    assert worst.max() < 2 * worst.median()
