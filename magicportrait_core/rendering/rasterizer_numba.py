@@ -27,8 +27,8 @@ def compile_kernel(function: Callable) -> Callable:
     """`function` compiled by numba without the GIL, cached on disk where a cache folder can be written."""
     import numba
 
-    # The cached code imports its module by name, and ComfyUI names modules after the folder they are in. Kernels
-    # are therefore cached per name, or a moved folder would find code that it cannot load.
+    # The cached code imports its module by name, and ComfyUI names modules after their folder: cached per
+    # name, or a moved folder would find code that it cannot load.
     where = hashlib.sha256(function.__module__.encode()).hexdigest()[:8]
     function.__qualname__ = f"{function.__name__}_{where}"
     options = {"nogil": True, "error_model": "numpy"}
