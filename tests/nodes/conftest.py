@@ -15,7 +15,7 @@ from host import COMFYUI_VERSION, cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 ALIAS = "magicportrait_pack"  # the pack as a package: `from magicportrait_pack.nodes import tracking`
-AWKWARD_NAME = "Magic-Portrait pack v1"  # folder names come from users: nothing may depend on them
+FOLDER_NAME = "Magic-Portrait_Pack"  # folder names come from users and managers: nothing may depend on them
 
 
 def find_comfyui() -> Path | None:
@@ -60,10 +60,10 @@ def comfyui() -> Path:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """One real ComfyUI for the whole session, with the pack under an awkward folder name."""
+    """One real ComfyUI for the whole session, with the pack under a folder name of its own."""
     base = tmp_path_factory.mktemp("comfyui")
     with ComfyServer(
-        local_interpreter(), COMFYUI, base, base / "server.log", ROOT, pack_name=AWKWARD_NAME
+        local_interpreter(), COMFYUI, base, base / "server.log", ROOT, pack_name=FOLDER_NAME
     ) as running:
         yield running
 
