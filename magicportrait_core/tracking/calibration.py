@@ -154,38 +154,51 @@ def _cast(
     facing = (facing * to_eye).sum(-1)
     column, row = points[:, 0].floor().long(), points[:, 1].floor().long()
     inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
-    for kind, members in _kinds(head):
-        chosen = kind.nonzero()[:, 0]
+    for kind in _kinds(head):
+        chosen = kind.drawn.nonzero()[:, 0]
         fragments = rasterize(screen, head.faces[chosen], (size, size))
-        for k in members:
-            if not inside[k]:
-                continue
-            local = fragments.triangle[0, row[k], column[k]].item()
-            if local < 0 or facing[chosen[local]] < options.least_facing:
+        for k in kind.landmarks:
+            local = fragments.triangle[0, row[k], column[k]].item() if inside[k] else -1
+            if local < 0 or not kind.trusted[chosen[local]] or facing[chosen[local]] < options.least_facing:
                 continue
             bary = fragments.barycentric[0, row[k], column[k]]
             hits.points[k].append(bary @ head.template[head.faces[chosen[local]]])
             hits.weights[k].append(facing[chosen[local]].item())
 
 
-def _kinds(head: HeadModel) -> list[tuple[Tensor, list[int]]]:
-    """Which triangles may carry which landmarks: eyeballs (through the lids) the irises, skin the rest."""
-    right = [k for k in range(FIRST_IRIS, NUM_LANDMARKS) if k not in LEFT_IRIS]
+@dataclass(frozen=True)
+class Kind:
+    """Landmarks that belong to one part of the head."""
+
+    drawn: Tensor  # (T,) bool, what hides what
+    trusted: Tensor  # (T,) bool, where a hit counts
+    home: Tensor  # (T,) bool, where the landmark is placed in the end
+    landmarks: tuple[int, ...]
+
+
+def _kinds(head: HeadModel) -> list[Kind]:
+    """Irises lie on their eyeballs and are seen through the lids; all others lie on the skin.
+
+    A lid's landmark may fall beside the lid, on the eyeball: that counts, and the skin next to it is taken.
+    """
+    skin = (head.regions == SKIN) & ~head.cavity
+    left, right = head.regions == LEFT_EYE, head.regions == RIGHT_EYE
+    right_iris = tuple(k for k in range(FIRST_IRIS, NUM_LANDMARKS) if k not in LEFT_IRIS)
     kinds = [
-        ((head.regions == SKIN) & ~head.cavity, list(range(FIRST_IRIS))),
-        (head.regions == RIGHT_EYE, right),
-        (head.regions == LEFT_EYE, list(LEFT_IRIS)),
+        Kind(torch.ones_like(skin), skin | left | right, skin, tuple(range(FIRST_IRIS))),
+        Kind(left, left, left, tuple(LEFT_IRIS)),
+        Kind(right, right, right, right_iris),
     ]
-    return [(triangles, members) for triangles, members in kinds if triangles.any()]
+    return [kind for kind in kinds if kind.home.any()]
 
 
 def _settled(head: HeadModel, hits: Hits, options: CalibrationOptions) -> LandmarkMap:
     triangles = torch.full((NUM_LANDMARKS,), -1)
     barycentric = torch.zeros(NUM_LANDMARKS, 3)
     spread = torch.full((NUM_LANDMARKS,), math.nan)
-    for kind, members in _kinds(head):
-        chosen = kind.nonzero()[:, 0]
-        for k in members:
+    for kind in _kinds(head):
+        chosen = kind.home.nonzero()[:, 0]
+        for k in kind.landmarks:
             if len(hits.points[k]) < options.least_hits:
                 continue
             points, trust = torch.stack(hits.points[k]), torch.tensor(hits.weights[k])

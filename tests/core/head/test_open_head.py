@@ -167,6 +167,13 @@ def test_landmarks_lie_where_their_names_say(head):
     assert head.landmarks.spread.median() < 0.0025
 
 
+def test_landmarks_of_both_eyes_and_the_mouth_mirror_each_other(head):
+    right = [33, 7, 163, 145, 159, 133, 61, 78, 105, 98]
+    left = [263, 249, 390, 374, 386, 362, 291, 308, 334, 327]
+    points = head.landmark_points(head.template[None])[0]
+    assert (points[right] * FLIP - points[left]).norm(dim=-1).max() < 0.003
+
+
 def test_missing_landmarks_are_nan_and_a_head_without_map_says_what_to_do(head):
     triangles = head.landmarks.triangles.clone()
     triangles[7] = -1
