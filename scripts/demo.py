@@ -43,13 +43,21 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--driver", type=Path, metavar="FILE", help="video or animated WebP of a face")
     parser.add_argument(
-        "--frames", type=int, default=0, metavar="N", help="use only the first N frames of the clip"
+        "--frames", type=frame_count, default=0, metavar="N", help="use only the first N frames of the clip"
     )
     parser.add_argument(
         "--pictures", action="store_true", help="also renew docs/demo.webp and the pictures of the templates"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "demo_output", metavar="FOLDER")
     return parser.parse_args()
+
+
+def frame_count(text: str) -> int:
+    """A whole number from 0, for argparse."""
+    count = int(text)
+    if count < 0:
+        raise ValueError
+    return count
 
 
 def main() -> int:
@@ -93,15 +101,15 @@ def run_inside(options: argparse.Namespace) -> int:
 def animate(options: argparse.Namespace) -> int:
     from comfy_client import ComfyClient
     from comfy_server import ComfyServer, local_interpreter
-    from demo_pictures import write_driving, write_portrait
+    from demo_pictures import place_driving, write_portrait
 
     cache = Path(os.environ["MAGICPORTRAIT_CACHE"])
     base, log = cache / "demo", cache / "logs" / "demo_server.log"
     shutil.rmtree(base, ignore_errors=True)
     (base / "input").mkdir(parents=True)
-    portrait, driving = base / "input" / "portrait.png", base / "input" / "driving.mp4"
+    portrait = base / "input" / "portrait.png"
     write_portrait(options.portrait, portrait)
-    write_driving(options.driver, driving, options.frames)
+    driving = place_driving(options.driver, base / "input")
 
     print("Starting ComfyUI ...", flush=True)
     begun = time.monotonic()
@@ -110,6 +118,7 @@ def animate(options: argparse.Namespace) -> int:
         workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
         set_input(workflow, "LoadImage", "image", portrait.name)
         set_input(workflow, "LoadVideo", "file", driving.name)
+        set_input(workflow, "MagicPortraitTrackVideo", "frame_limit", options.frames)
         progress = Progress(workflow)
         run = ComfyClient(server.url).run(workflow, on_event=progress)
         progress.close()
@@ -124,7 +133,7 @@ def animate(options: argparse.Namespace) -> int:
     return 0
 
 
-def set_input(workflow: dict, class_type: str, name: str, value: str) -> None:
+def set_input(workflow: dict, class_type: str, name: str, value: str | int) -> None:
     for node in workflow.values():
         if node["class_type"] == class_type:
             node["inputs"][name] = value

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps, ImageSequence, UnidentifiedImageError
 
 PORTRAIT_SIDE = 512  # pixels
 ASTRONAUT_CROP = (95, 4, 359, 268)  # left, top, right, bottom: head and shoulders in the 512-pixel photo
 DRIVING_PACKAGE = "comfyui_workflow_templates_media_video"
 DRIVING_CLIP = "video_ltx2_3_id_lora-1.webp"  # a man who talks and nods
+ANIMATIONS = (".webp", ".gif", ".apng", ".png")
 DRIVING_START = 12  # frames: before, he is small in the picture
 PANEL_SIDE = 384  # pixels
 LABEL_HEIGHT = 26
@@ -28,7 +30,7 @@ class PictureError(Exception):
 def write_portrait(source: Path | None, target: Path) -> None:
     """A portrait as PNG: the given picture, else scikit-image's photo of the astronaut Eileen Collins."""
     if source is not None:
-        open_picture(source).convert("RGB").save(target)
+        ImageOps.exif_transpose(open_picture(source)).save(target)
         return
     from skimage import data
 
@@ -38,7 +40,9 @@ def write_portrait(source: Path | None, target: Path) -> None:
 
 def open_picture(path: Path) -> Image.Image:
     try:
-        return Image.open(path)
+        picture = Image.open(path)
+        picture.load()
+        return picture
     except FileNotFoundError:
         raise PictureError(f"{path} does not exist.") from None
     except (UnidentifiedImageError, OSError) as error:
@@ -47,14 +51,22 @@ def open_picture(path: Path) -> Image.Image:
         ) from None
 
 
-def write_driving(source: Path | None, target: Path, max_frames: int) -> None:
-    """A driving clip as mp4: the given video or animation, else a preview clip of ComfyUI's templates."""
-    if source is None:
-        frames, fps = animation_frames(template_clip(), DRIVING_START)
-    elif source.suffix.lower() in (".webp", ".gif", ".apng", ".png"):
-        frames, fps = animation_frames(source, 0)
-    else:
-        frames, fps = list(read_video(source)), video_fps(source)
+def place_driving(source: Path | None, folder: Path) -> Path:
+    """The driving clip inside a folder: videos as they are, animated pictures as mp4."""
+    if source is not None and source.suffix.lower() not in ANIMATIONS:
+        if not source.is_file():
+            raise PictureError(f"{source} does not exist.")
+        target = folder / f"driving{source.suffix.lower()}"
+        shutil.copyfile(source, target)
+        return target
+    target = folder / "driving.mp4"
+    write_driving(target, source)
+    return target
+
+
+def write_driving(target: Path, animation: Path | None = None, max_frames: int = 0) -> None:
+    """An animated picture as mp4, else a preview clip of ComfyUI's templates; max_frames 0 is all."""
+    frames, fps = animation_frames(animation or template_clip(), 0 if animation else DRIVING_START)
     write_video(target, frames[:max_frames] if max_frames else frames, fps)
 
 

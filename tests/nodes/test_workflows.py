@@ -55,8 +55,8 @@ def inputs(server) -> Path:
     """The input folder with a portrait, a driving clip with sound, and pictures that do not fit."""
     folder = server.input_folder
     write_portrait(None, folder / PORTRAIT)
-    write_driving(None, folder / "silent.mp4", FRAMES)
-    write_driving(None, folder / "long.mp4", 0)
+    write_driving(folder / "silent.mp4", max_frames=FRAMES)
+    write_driving(folder / "long.mp4")
     add_sound(folder / "silent.mp4", folder / DRIVING, FRAMES / 15)
     Image.new("RGB", (64, 64), (90, 120, 90)).save(folder / "no_face.png")
     Image.open(folder / PORTRAIT).resize((16, 16)).save(folder / "tiny.png")
