@@ -54,9 +54,12 @@ def arguments() -> argparse.Namespace:
 
 def frame_count(text: str) -> int:
     """A whole number from 0, for argparse."""
-    count = int(text)
+    try:
+        count = int(text)
+    except ValueError:
+        count = -1
     if count < 0:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return count
 
 
@@ -127,9 +130,9 @@ def animate(options: argparse.Namespace) -> int:
             return 1
     columns = write_results(options.output, workflow, run, portrait, base / "output")
     if options.pictures:
-        from demo_pictures import write_documentation
+        from demo_pictures import read_video, write_documentation
 
-        write_documentation(ROOT, columns)
+        write_documentation(ROOT, {**columns, "driver": list(read_video(driving))})
     return 0
 
 

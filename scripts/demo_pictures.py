@@ -173,21 +173,20 @@ def contact_sheet(columns: dict[str, list[np.ndarray]], rows: int = 5, side: int
 
 def write_documentation(root: Path, columns: dict[str, list[np.ndarray]]) -> None:
     """The moving picture of the README and the pictures that ComfyUI's template browser shows."""
-    shown = [label for label in columns if label not in ("depth", "render")]
+    shown = ("portrait", "driver", "driver, tracked head", "normal", "portrait moves")
     count = max(len(frames) for frames in columns.values())
     strips = [
         grid(
-            [panel(columns[label][min(i, len(columns[label]) - 1)], label, 256) for label in shown],
+            [panel(columns[label][min(i, len(columns[label]) - 1)], label, 224) for label in shown],
             len(shown),
         )
         for i in range(count)
     ]
     (root / "docs").mkdir(exist_ok=True)
-    back_and_forth = [*strips, *strips[-2:0:-1]]
-    back_and_forth[0].save(
+    strips[0].save(
         root / "docs" / "demo.webp",
         save_all=True,
-        append_images=back_and_forth[1:],
+        append_images=strips[1:],
         duration=67,
         loop=0,
         quality=60,
