@@ -173,7 +173,7 @@ def warp_clip(
     )
     shares, held = [], []
     for i in range(frames):
-        result = warp_frame(source, target[i : i + 1])
+        result = host.interruptible(warp_frame, source, target[i : i + 1])  # seconds for a 4K photo
         clip.images[i] = host.to_image(result.image[None])[0]
         clip.holes[i] = host.to_mask(result.hole[None])[0]
         if i in shown:
