@@ -2,6 +2,7 @@
 
 import struct
 from fractions import Fraction
+from importlib.resources import files
 
 import av
 import pytest
@@ -17,6 +18,9 @@ from magicportrait_core.tracking.track_file import save_track
 SIDE = 256
 FACE_BOX = (95, 4, 359, 268)  # head and shoulders in the 512-pixel photo
 GREY = (90, 100, 110)
+PROFILE = (
+    "templates/Image_capybara_v0_1_text_to_image-1.webp"  # of ComfyUI's templates: a face seen from the side
+)
 RAW_PYTHON = ("Traceback", "NoneType", "object has no attribute", "Errno", "IndexError", "KeyError")
 
 
@@ -105,6 +109,8 @@ def inputs(server):
         "grey": face().convert("L"),
         "transparent": face().convert("RGBA"),
         "large": face().resize((3840, 2160)),
+        "cat": Image.fromarray(data.chelsea()),
+        "profile": Image.open(str(files("comfyui_workflow_templates_media_image") / PROFILE)).convert("RGB"),
     }
     for name, picture in pictures.items():
         picture.save(folder / f"bad_{name}.png")
@@ -179,7 +185,7 @@ def report(run, node: str) -> str:
     return run.outputs[f"{node}_report"]["text"][0]
 
 
-@pytest.mark.parametrize("portrait", ["empty", "quarter", "cartoon", "tiny"])
+@pytest.mark.parametrize("portrait", ["empty", "quarter", "cartoon", "tiny", "cat"])
 def test_portrait_without_a_face(portrait, client, inputs):
     error = one_sentence(client.run(graph(portrait)), "align")
     width, height = Image.open(inputs / f"bad_{portrait}.png").size
@@ -191,6 +197,11 @@ def test_portrait_without_a_face(portrait, client, inputs):
 @pytest.mark.parametrize("portrait", ["face", "grey", "transparent", "large"])
 def test_portrait_that_works(portrait, client, inputs):
     assert "face 0 found in 1 of 1 frames" in report(client.run(graph(portrait)), "align")
+
+
+def test_portrait_from_the_side_works_with_a_warning(client, inputs):
+    text = report(client.run(graph("profile")), "align")
+    assert "face 0 found in 1 of 1 frames" in text and "! the face is in profile" in text
 
 
 def test_portrait_of_two_people_takes_the_larger_and_says_so(client, inputs):
