@@ -158,7 +158,7 @@ def track_portrait(tracker: HeadTracker, picture: Tensor, face: FaceRequest) -> 
 def portrait_overlay(picture: Tensor, tracker: HeadTracker, track: FaceTrack) -> Tensor:
     """The head over the portrait, which is made smaller if it is large."""
     from ..magicportrait_core.media.image import resize
-    from .overlay import overlay_frame
+    from ..magicportrait_core.overlay import overlay_frame
 
     size = tuple(picture.shape[-2:])
     small = resize(picture, host.scaled(size, min(OVERLAY_SIDE, max(size))), "area")

@@ -267,7 +267,7 @@ def draw_overlay(
     clip: DrivingClip, tracker: HeadTracker, track: FaceTrack, limit: int, bar: host.Progress
 ) -> Tensor:  # (N, h, w, 3), the host's IMAGE
     """The finished track over the frames nearest in time."""
-    from .overlay import overlay_clip
+    from ..magicportrait_core.overlay import overlay_clip
 
     frames = host.spread(track.num_frames, limit)
     nearest = clip.nearest([frame / track.fps for frame in frames])

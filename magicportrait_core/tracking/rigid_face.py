@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .face_region import NUM_FACE_POINTS
 from .landmarker import CanonicalFace
+from .rigid import similarity_transform
 
 VERTICAL_FOV = 63.0  # degrees; of the camera MediaPipe assumes
 NEAR = 1.0  # centimetres
@@ -19,19 +20,11 @@ def solve_similarity(
     target: Tensor,  # (N, 3)
     weights: Tensor,  # (N,)
 ) -> tuple[float, Tensor, Tensor]:  # scale, rotation (3, 3), translation (3,)
-    """Least squares target = scale * rotation @ source + translation (Umeyama 1991), without reflection."""
-    weights = (weights / weights.sum()).to(source)[:, None]
-    source_mean, target_mean = (weights * source).sum(0), (weights * target).sum(0)
-    source, target = source - source_mean, target - target_mean
-    u, singular, vh = torch.linalg.svd((weights * target).T @ source)
-    signs = torch.ones_like(singular)
-    signs[-1] = torch.sign(torch.linalg.det(u) * torch.linalg.det(vh))
-    rotation = u @ torch.diag(signs) @ vh
-    spread = (weights * source.square()).sum()
-    if spread <= 0:
+    """`similarity_transform` of one face."""
+    if bool((source == source[:1]).all()):
         raise ValueError("all points of the face coincide; their pose cannot be solved")
-    scale = float((singular * signs).sum() / spread)
-    return scale, rotation, target_mean - scale * rotation @ source_mean
+    scale, rotation, translation = similarity_transform(source, target[None], weights.to(source))
+    return float(scale), rotation[0], translation[0]
 
 
 def align_to_canonical(

@@ -11,7 +11,7 @@ from turning_head import track_of
 
 from magicportrait_core.appearance import HeadAppearance, plain_appearance
 from magicportrait_core.guidance import GuidanceMaps, render_guidance
-from magicportrait_core.guidance_pictures import depth_picture, draw_points, normal_picture, overlay_head
+from magicportrait_core.guidance_pictures import depth_picture, normal_picture
 from magicportrait_core.head.assets import load_head
 from magicportrait_core.head.skinning import vertex_normals
 from magicportrait_core.rendering import shading_numba
@@ -214,23 +214,3 @@ def test_appearance_colours_the_render_only(head):
     assert torch.equal(a.render_levels[:, 0], b.render_levels[:, 0]) and not b.render_levels[:, 1:].any()
     with pytest.raises(ValueError, match="needs albedo \\(3, S, S\\)"):
         HeadAppearance(torch.zeros(3, 4, 5), plain.light)
-
-
-def test_overlay_blends_and_strength_zero_is_the_frame(head):
-    track = track_of(head, frames=1)
-    image = torch.linspace(-1, 1, 96 * 80).view(1, 96, 80).expand(3, -1, -1)
-    assert torch.equal(overlay_head(image, head, track, strength=0.0), image)
-    outside = render_guidance(head, track).mask[0] == 0
-    for style in ("shaded", "normals"):
-        drawn = overlay_head(image, head, track, style)
-        assert torch.equal(drawn[:, outside[0]], image[:, outside[0]])
-        assert (drawn - image).abs()[:, ~outside[0]].mean() > 0.1
-    with pytest.raises(ValueError, match="pass the one of this picture"):
-        overlay_head(image, head, track_of(head))
-
-
-def test_points_are_drawn_where_they_are():
-    points = torch.tensor([[10.5, 20.5], [float("nan"), 3.0], [900.0, 5.0]])
-    drawn = draw_points(torch.full((3, 40, 30), -1.0), points)
-    assert (drawn[1] > 0.9).nonzero().float().mean(0).tolist() == [20.0, 10.0]
-    assert (drawn[:, :10] == -1).all()

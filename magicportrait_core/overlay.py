@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ..magicportrait_core.head.model import HeadModel
-from ..magicportrait_core.head.skinning import vertex_normals
-from ..magicportrait_core.rendering.rasterizer import rasterize
-from ..magicportrait_core.tracking.track import FaceTrack
+from .head.model import HeadModel
+from .head.skinning import vertex_normals
+from .rendering.rasterizer import rasterize
+from .tracking.track import FaceTrack
 
 OPACITY = 0.55  # of the head over the frame
 FILLED_OPACITY = 0.25  # where the frame showed no face and the head was filled in
@@ -23,7 +23,14 @@ def overlay_frame(
     head: HeadModel,
     frame: FaceTrack,  # one frame
 ) -> Tensor:  # (3, h, w)
-    """The fitted head over its frame."""
+    """The fitted head over its frame, with its landmarks; fainter and framed in red where no face was found.
+
+    Raises ValueError for a track of several frames.
+    """
+    if frame.num_frames != 1:
+        raise ValueError(
+            f"the track has {frame.num_frames} frames; pass the one of this picture, track[i : i + 1]"
+        )
     height, width = picture.shape[-2:]
     scale = height / frame.size[0]
     camera = replace(frame.camera, intrinsics=frame.camera.intrinsics * scale, size=(height, width))
