@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -104,6 +105,8 @@ def render_guidance(
     if size is not None:
         camera = camera.resized(size)
     appearance = (appearance or plain_appearance(head)).to(head.device)
+    texels = appearance.albedo.movedim(0, -1).contiguous()  # colours side by side: no copy for every frame
+    appearance = replace(appearance, albedo=texels.movedim(-1, 0))
     total, (height, width) = track.num_frames, camera.size
     maps = Levels(*(torch.empty(total, c, height, width, dtype=torch.uint8) for c in (1, 3, 3, 1)))
     step = FRAMES_AT_ONCE.get(head.device.type, 1)
@@ -116,6 +119,17 @@ def render_guidance(
             newest = maps.render[frames.stop - 1]
             on_frame(frames.stop, total, lambda newest=newest: newest.float() / 127.5 - 1)
     return GuidanceMaps(*maps)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread: its waiting threads spin, and would take the cores from numba's."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.no_grad()
@@ -131,18 +145,19 @@ def _draw(
     shape, expression, pose = (
         value.to(head.device) for value in (track.shape, track.expression[frames], track.pose[frames])
     )
-    vertices = head.vertices(shape, expression, pose)
-    screen = camera.project(vertices)
+    compiled = backend in ("auto", "numba") and head.device.type == "cpu" and shading_numba.works()
+    with one_thread() if compiled else nullcontext():
+        vertices = head.vertices(shape, expression, pose)
+        screen = camera.project(vertices)
+        surface = Surface(
+            faces=head.faces,
+            normals=vertex_normals(vertices, head.faces) @ camera.view[..., :3].transpose(1, 2),
+            nearness=nearness(screen[..., 2]),
+            uv_corners=head.uvs[head.faces_uv],
+            albedo=appearance.albedo,
+            light=appearance.light,
+        )
     fragments = rasterize(
         screen, head.faces, camera.size, camera.projection == "perspective", backend=backend
     )
-    surface = Surface(
-        faces=head.faces,
-        normals=vertex_normals(vertices, head.faces) @ camera.view[..., :3].transpose(1, 2),
-        nearness=nearness(screen[..., 2]),
-        uv_corners=head.uvs[head.faces_uv],
-        albedo=appearance.albedo,
-        light=appearance.light,
-    )
-    compiled = backend in ("auto", "numba") and head.device.type == "cpu" and shading_numba.works()
     return (shading_numba.shade_levels_numba if compiled else shade_levels)(fragments, surface)
