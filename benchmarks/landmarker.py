@@ -1,4 +1,4 @@
-"""CPU time of the face landmarker on one core: PYTHONPATH=. python benchmarks/landmarker.py [picture]
+"""CPU time of the face landmarker on one core: python scripts/host.py run -m benchmarks.landmarker [picture]
 
 Without a picture scikit-image's astronaut is used, at 512x512 and enlarged to fill a 1920x1080 frame.
 """

@@ -1,6 +1,6 @@
 """Speed of the renderer on the open head, beside the slow twin (and pytorch3d where it is installed).
 
-    PYTHONPATH=. python benchmarks/renderer.py [--size 512] [--threads 2] [--rounds 7]
+    python scripts/host.py run -m benchmarks.renderer [--size 512] [--threads 2] [--rounds 7]
 
 Every figure is the median of repeated blocks: wall-clock and CPU milliseconds a frame. On a machine that does
 other work too, the CPU column (all threads together) is the one to trust.

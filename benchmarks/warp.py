@@ -1,6 +1,6 @@
 """The warp preview on real photos and clips that other packages ship.
 
-    PYTHONPATH=. python benchmarks/warp.py [--frames 20] [--sheet FOLDER]
+    python scripts/host.py run -m benchmarks.warp [--frames 20] [--sheet FOLDER]
 
 For each pair: the landmark network's error on the warped frames against the landmarks that were asked for,
 in percent of the outer-eye distance (and that of the still photo), milliseconds of CPU a frame on one
