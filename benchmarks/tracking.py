@@ -1,7 +1,7 @@
 """Tracker and fit: milliseconds a frame on one core, landmark error, jitter, blinks.
 
-    python benchmarks/tracking.py                  clips of the installed ComfyUI template packages
-    python benchmarks/tracking.py clip.mp4 ...     your own
+    python scripts/host.py run -m benchmarks.tracking               clips of the template packages
+    python scripts/host.py run -m benchmarks.tracking clip.mp4 ...  your own
 
 Times are processor time of one thread, so a busy machine does not spoil them. The baseline is the same fit
 called for one frame after the other, without batching and without a shared shape. Errors are to the landmark
