@@ -11,6 +11,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 
 from magicportrait_core.head.assets import ASSETS, OPEN_HEAD, head_provenance, read_head, save_head
@@ -22,6 +23,7 @@ def main() -> None:
     options.add_argument("head", type=Path, nargs="?", default=ASSETS / f"{OPEN_HEAD}.safetensors")
     options.add_argument("--people", type=int, default=40, help="random identities, five views each")
     arguments = options.parse_args()
+    torch.set_num_threads(1)  # sums in one order: the same landmarks on any number of cores
     head = read_head(arguments.head)
     landmarks = calibrate(head, CalibrationOptions(people=arguments.people), on_step=_report)
     with safe_open(arguments.head, framework="pt") as file:
