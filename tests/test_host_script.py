@@ -98,6 +98,18 @@ def test_finished_set_up_is_not_repeated_and_changed_requirements_are_noticed(ca
     assert len(asked) == 2
 
 
+def test_oldest_diffusers_is_the_lower_bound_and_installed_once(cache, monkeypatch):
+    asked = []
+
+    def install(python, arguments, cache, say):
+        asked.append(arguments[-1])
+
+    monkeypatch.setattr(host, "run_pip", install)
+    made = host.Host(cache / "python", cache / "ComfyUI", cache)
+    folders = {host.oldest_diffusers(made, say=print) for _ in range(2)}
+    assert folders == {cache / "diffusers-0.32.2"} and asked == ["diffusers==0.32.2"]
+
+
 def test_packages_whose_installation_was_killed_are_installed_again(tmp_path):
     site = tmp_path / "lib" / "python3.11" / "site-packages"
     for name, files in {

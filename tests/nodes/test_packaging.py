@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from magicportrait_core import packages
+from magicportrait_core.packages import DIFFUSERS_REQUIREMENT, check_diffusers
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -49,18 +52,44 @@ def test_changelog_names_the_version():
     assert f"## {PROJECT['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def test_nothing_is_added_to_a_users_comfyui():
+def test_only_diffusers_is_added_to_a_users_comfyui():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if line.strip() and not line.startswith("#")] == []
-    assert PROJECT["project"]["dependencies"] == []
+    wanted = [line for line in lines if line.strip() and not line.startswith("#")]
+    assert wanted == [DIFFUSERS_REQUIREMENT] == PROJECT["project"]["dependencies"]
+
+
+def test_installed_diffusers_is_in_the_range():
+    check_diffusers()
+
+
+@pytest.mark.parametrize(
+    ("release", "words"),
+    [(None, "diffusers, which is not installed: run"), ("0.30.1", "diffusers 0.30.1 is older than 0.32.2")],
+)
+def test_without_the_right_diffusers_people_read_what_to_install(release, words, monkeypatch):
+    def version(name):
+        if release is None:
+            raise packages.PackageNotFoundError(name)
+        return release
+
+    monkeypatch.setattr(packages, "version", version)
+    with pytest.raises(ImportError, match=words) as raised:
+        check_diffusers()
+    assert f'"{sys.executable}" -m pip install "diffusers>=0.32.2,<0.43"' in str(raised.value)
+
+
+def test_a_newer_diffusers_is_tried_with_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(packages, "version", lambda name: "0.43.0.dev0")
+    check_diffusers()
+    assert "diffusers 0.43.0.dev0 is newer than tested" in caplog.text
 
 
 def test_core_imports_only_what_comfyui_brings(comfyui):
-    brought = {"torch", "numpy", "scipy", "safetensors", "einops", "PIL", "av", "__future__"}
+    brought = {"torch", "numpy", "scipy", "safetensors", "einops", "PIL", "av", "transformers", "__future__"}
     optional = {"numba", "pytorch3d"}
     for path in python_files("magicportrait_core"):
         foreign = imported_modules(path) - set(sys.stdlib_module_names) - brought - optional
-        assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)}"
+        assert foreign <= {"diffusers"}, f"{path.relative_to(ROOT)} imports {sorted(foreign)}"
 
 
 def test_nodes_import_core_relatively():
