@@ -19,5 +19,8 @@ def _register(name: str, folder: Path) -> None:
     spec.loader.exec_module(module)
 
 
+# golden_model and toy_model, for every test; last, so that ComfyUI's `nodes` stays in front of tests/nodes.
+sys.path.append(str(ROOT / "tests"))
+
 if "magicportrait_core" not in sys.modules:
     _register("magicportrait_core", ROOT / "magicportrait_core")
