@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+
+from .guidance import GuidanceMaps
+from .models.config import ModelConfig
+from .reference import named
+
+if TYPE_CHECKING:
+    from .models.guidance_encoder import GuidanceEncoders
+
+OnFrame = Callable[[int, int], None]  # frames encoded so far, of how many; may raise to cancel
+
+FRAMES_AT_ONCE = 4  # 0.3 GB of activations at 512x512 in single precision; frames do not see one another
+LARGEST_STRENGTH = 2.0
+
+
+class MapSource(Protocol):
+    """Maps that are there, as GuidanceMaps, or that are rendered when a slice is asked for."""
+
+    @property
+    def num_frames(self) -> int: ...
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    def __getitem__(self, frames: slice) -> GuidanceMaps: ...
 
 
 @dataclass(frozen=True)
@@ -29,3 +60,99 @@ class MotionFeatures:
     ) -> Tensor:  # (E, W, h, w)
         """The features of some frames, in the network's layout."""
         return self.values[list(frames)].to(device, dtype).movedim(0, 1)
+
+
+@torch.no_grad()
+def encode_motion(
+    encoders: GuidanceEncoders,
+    maps: MapSource,
+    config: ModelConfig,
+    size: tuple[int, int] | None = None,  # height, width to sample at, pixels; None: the maps' own
+    strengths: Mapping[str, float] | None = None,  # by map, 0 (off) to 2; what is not named has 1, as trained
+    on_frame: OnFrame | None = None,
+    store: Path | None = None,  # a file to keep the features in, instead of memory
+    fingerprint: str = "",  # of the model
+) -> MotionFeatures:
+    """The features of a clip, a few frames at a time on the encoders' device and in their precision.
+
+    Maps of another size are resampled as released (bicubic on 8-bit levels). The encoders look at single
+    frames, so neither the length of the clip nor the chunks change a frame's features. Raises ValueError for
+    a size the networks cannot take and for strengths out of range.
+    """
+    height, width = size or maps.size
+    check_working_size((height, width), config)
+    strengths = checked_strengths(strengths, config)
+    first = next(encoders.parameters())
+    values, seen = None, hashlib.sha256()
+    for start in range(0, maps.num_frames, FRAMES_AT_ONCE):
+        frames = slice(start, min(start + FRAMES_AT_ONCE, maps.num_frames))
+        part = maps[frames]
+        pictures = {name: map_levels(part, name) for name in config.maps}
+        for levels in pictures.values():
+            seen.update(levels.numpy())
+        inputs = {
+            name: (_resized(levels, (height, width)).to(first.device).float() / 255).to(first.dtype)
+            for name, levels in pictures.items()
+        }
+        features = encoders(inputs, strengths)
+        if values is None:
+            values = _room((maps.num_frames, *features.shape[1:]), features.dtype, store)
+        values[frames] = features.to("cpu")
+        if on_frame:
+            on_frame(frames.stop, maps.num_frames)
+    settings = [fingerprint, seen.hexdigest(), height, width, strengths, str(first.dtype)]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return MotionFeatures(values, digest[:32])
+
+
+def map_levels(maps: GuidanceMaps, name: str) -> Tensor:  # (F, 3, H, W) uint8, contiguous
+    """One kind of map as the released pictures hold it: depth on three channels, normals clipped at 0."""
+    levels = (getattr(maps, name) * 255).round_().to(torch.uint8)
+    return levels.expand(-1, 3, -1, -1).contiguous()
+
+
+def checked_strengths(strengths: Mapping[str, float] | None, config: ModelConfig) -> dict[str, float]:
+    """A strength for every map of the model; ValueError names what is unknown or out of range."""
+    strengths = dict(strengths or {})
+    for name, value in strengths.items():
+        if name not in config.maps:
+            raise ValueError(f"strength of {name!r}: the model has the maps {', '.join(config.maps)}")
+        if not 0 <= value <= LARGEST_STRENGTH:
+            raise ValueError(
+                f"strength {name}={value:g}; expected 0 (off) to {LARGEST_STRENGTH:g}, 1 is as trained"
+            )
+    return {name: float(strengths.get(name, 1.0)) for name in config.maps}
+
+
+def check_working_size(size: tuple[int, int], config: ModelConfig) -> None:
+    """Raises ValueError unless the networks can sample at `size` (height, width), pixels."""
+    unit = config.pixel_multiple
+    if min(size) < unit or size[0] % unit or size[1] % unit:
+        raise ValueError(
+            f"the networks cannot work at {named(size)} pixels; expected height and width in multiples of "
+            f"{unit}: let the size be chosen from the portrait"
+        )
+
+
+def _resized(levels: Tensor, size: tuple[int, int]) -> Tensor:  # (F, 3, height, width) uint8
+    if tuple(levels.shape[-2:]) == tuple(size):
+        return levels
+    pictures = levels.movedim(1, -1).contiguous().numpy()
+    resized = [Image.fromarray(p).resize((size[1], size[0]), Image.Resampling.BICUBIC) for p in pictures]
+    return torch.from_numpy(np.stack([np.asarray(p) for p in resized])).movedim(-1, 1)
+
+
+def _room(shape: tuple[int, ...], dtype: torch.dtype, store: Path | None) -> Tensor:
+    if store is None:
+        return torch.empty(shape, dtype=dtype)
+    store.parent.mkdir(parents=True, exist_ok=True)
+    store.unlink(missing_ok=True)
+    try:
+        count = int(np.prod(shape))
+        return torch.from_file(str(store), shared=True, size=count, dtype=dtype).view(shape)
+    except RuntimeError as error:
+        need = int(np.prod(shape)) * dtype.itemsize / 1e9
+        raise OSError(
+            f"the features of {shape[0]} frames need {need:.1f} GB in {store.parent}, which failed "
+            f"({str(error).splitlines()[0]}); free some space there or choose another folder"
+        ) from error

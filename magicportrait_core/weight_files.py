@@ -1,0 +1,58 @@
+"""Tensors of other people's files, read without executing anything in them."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .media.image import reason_of
+
+
+def read_tensors(
+    path: Path,
+    wanted: Callable[[str], bool] = lambda name: True,  # which names to read; whole checkpoints are large
+) -> dict[str, Tensor]:
+    """Named tensors of a .safetensors, .pt, .pth, .ckpt or .bin file, on the CPU.
+
+    Raises FileNotFoundError or ValueError with one sentence for a file that is missing, damaged, or holds
+    code (pickled files are read with weights_only).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; check the path")
+    if path.suffix.lower() == ".safetensors":
+        return _read_safetensors(path, wanted)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path.name} holds more than weights and was not opened, since it could run code; "
+            "get it as .safetensors"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no named weights; choose another file")
+    return {k: v for k, v in content.items() if isinstance(v, Tensor) and wanted(k)}
+
+
+def _read_safetensors(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"{path.name} cannot be read ({reason_of(error)}); it may be incomplete: download or copy it again"
+    )
