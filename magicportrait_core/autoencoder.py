@@ -110,8 +110,8 @@ def check_vae(vae: Autoencoder, config: ModelConfig) -> None:
     """Raises ValueError unless the VAE's latents are those the model works on."""
     if vae.latent_channels != config.unet.latent_channels or vae.pixels_per_cell != config.pixels_per_cell:
         raise ValueError(
-            f"{vae.name} makes latents of {vae.latent_channels} channels, {vae.pixels_per_cell} pixels a cell, "
-            f"the model needs {config.unet.latent_channels} and {config.pixels_per_cell}; {EXPECTED}"
+            f"{vae.name} makes latents of {vae.latent_channels} channels with {vae.pixels_per_cell} pixels a "
+            f"cell, the model needs {config.unet.latent_channels} and {config.pixels_per_cell}; {EXPECTED}"
         )
 
 

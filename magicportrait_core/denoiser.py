@@ -37,16 +37,7 @@ class GuidedDenoiser:
     guidance_strength: float = 1.0
 
     def __post_init__(self):
-        if not 0 <= self.guidance_scale <= LARGEST_GUIDANCE_SCALE:
-            raise ValueError(
-                f"guidance_scale={self.guidance_scale:g}; expected 0 to {LARGEST_GUIDANCE_SCALE:g}, the released "
-                f"pipeline uses {RELEASED_GUIDANCE_SCALE:g} and 1 is off"
-            )
-        if not 0 <= self.guidance_strength <= LARGEST_GUIDANCE_STRENGTH:
-            raise ValueError(
-                f"guidance_strength={self.guidance_strength:g}; expected 0 (no guidance) to "
-                f"{LARGEST_GUIDANCE_STRENGTH:g}, 1 is as trained"
-            )
+        check_guidance(self.guidance_scale, self.guidance_strength)
 
     @torch.no_grad()
     def __call__(
@@ -67,3 +58,17 @@ class GuidedDenoiser:
             return None
         features = [self.features.window(frames, self.device, self.dtype) for frames in windows]
         return torch.stack(features) * self.guidance_strength
+
+
+def check_guidance(scale: float, strength: float) -> None:
+    """Raises ValueError for a guidance scale or strength out of range."""
+    if not 0 <= scale <= LARGEST_GUIDANCE_SCALE:
+        raise ValueError(
+            f"guidance_scale={scale:g}; expected 0 to {LARGEST_GUIDANCE_SCALE:g}, the released pipeline uses "
+            f"{RELEASED_GUIDANCE_SCALE:g} and 1 is off"
+        )
+    if not 0 <= strength <= LARGEST_GUIDANCE_STRENGTH:
+        raise ValueError(
+            f"guidance_strength={strength:g}; expected 0 (no guidance) to {LARGEST_GUIDANCE_STRENGTH:g}, "
+            "1 is as trained"
+        )

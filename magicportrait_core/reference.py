@@ -24,8 +24,8 @@ def working_size(
     unit = config.pixel_multiple
     if not unit <= shorter_side <= LARGEST_SIDE:
         raise ValueError(
-            f"size={shorter_side}; expected a shorter side of {unit} to {LARGEST_SIDE} pixels, {TRAINED_SIDE} "
-            "is what the released model was trained with"
+            f"size={shorter_side}; expected a shorter side of {unit} to {LARGEST_SIDE} pixels; the released "
+            f"model was trained with {TRAINED_SIDE}"
         )
     if min(portrait) < 1:
         raise ValueError(f"the portrait is {named(portrait)} pixels; expected a picture")
@@ -38,6 +38,16 @@ def working_size(
         )
     upright = portrait[0] >= portrait[1]
     return (longer * unit, shorter * unit) if upright else (shorter * unit, longer * unit)
+
+
+def map_size(portrait: tuple[int, int], working: tuple[int, int]) -> tuple[int, int]:
+    """The size to render maps at: the working size where the portrait's camera reaches it by scaling alone,
+    else the nearest size of the portrait's aspect, which is then resampled."""
+    height, width = working
+    if abs(width - portrait[1] * height / portrait[0]) <= 1:
+        return working
+    height = max(1, round(portrait[0] * min(working) / min(portrait)))
+    return height, max(1, round(portrait[1] * height / portrait[0]))
 
 
 def undistorted_size(portrait: tuple[int, int], working: tuple[int, int]) -> tuple[int, int]:

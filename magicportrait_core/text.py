@@ -12,8 +12,9 @@ from .models.config import ModelConfig
 from .weight_files import read_tensors
 
 PROMPT = "A close up of a person."
-# What SD 1.5's tokenizer (CLIP ViT-L/14's vocabulary, lower case, byte pairs) makes of the prompt: start, "a",
-# "close", "up", "of", "a", "person", ".", end, and ends up to 77. ComfyUI's tokenizer for SD 1.5 gives the same.
+# What SD 1.5's tokenizer makes of the prompt, so that its files are not needed: start, "a", "close", "up",
+# "of", "a", "person", ".", end, and ends up to 77. Printed by transformers' CLIPTokenizer on the vocabulary
+# in ComfyUI (comfy/sd1_tokenizer), whose own tokenizer gives the same.
 PROMPT_TOKENS = (49406, 320, 2660, 705, 539, 320, 2533, 269, *(49407,) * 69)
 HEAD_SIZE = 64  # of every CLIP text encoder
 TEXT_KEY = "text"  # of an embedding in a file of its own

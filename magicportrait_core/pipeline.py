@@ -1,0 +1,311 @@
+"""The whole method: one portrait and a driving video in, the moving portrait out.
+
+`reenact` is the method from start to end, `animate` its second half, the diffusion, from guidance maps on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from .alignment import StructuredFaceAlignment, align
+from .appearance import appearance_from_portrait
+from .autoencoder import Autoencoder, check_vae
+from .denoiser import RELEASED_GUIDANCE_SCALE, GuidedDenoiser, check_guidance
+from .devices import free_memory, on_device, place
+from .diffusion.aggregation import merge_segments
+from .diffusion.layout import Coupling
+from .diffusion.memory import memory_advice, windows_that_fit
+from .diffusion.noise import frame_noise
+from .diffusion.sampler import sample_clip
+from .diffusion.schedule import ddim_schedule
+from .diffusion.state import StateFile
+from .diffusion.windows import WindowPlan, plan_windows
+from .guidance import GuidanceMaps, render_guidance
+from .head.assets import load_head
+from .media.image import resize, to_levels
+from .motion_features import MapSource, MotionFeatures, check_working_size, checked_strengths, encode_motion
+from .reference import check_same_aspect, map_size, resize_portrait, undistorted_size, working_size
+from .text import check_text
+from .tracking.landmarker import load_landmarker
+from .tracking.tracker import TrackingOptions, track_face, track_portrait
+
+if TYPE_CHECKING:
+    from .head.model import HeadModel
+    from .head_appearance import HeadAppearance
+    from .media.video import VideoReader
+    from .models.model import MagicPortraitModel
+    from .tracking.landmarker import Landmarker
+    from .tracking.track import FaceTrack
+
+Stage = Literal["track", "fit", "guidance", "sample", "decode"]
+OnProgress = Callable[[Stage, int, int], None]  # done, of how many (0: not known); may raise to cancel
+Size = tuple[int, int]  # height, width
+RELEASED_SEED = 42
+
+
+def ignore(*_: Any) -> None:
+    """A callback for those who need none."""
+
+
+@dataclass(frozen=True)
+class ReenactOptions:
+    """How a clip is sampled. The defaults are the released pipeline's, except for the window plan."""
+
+    steps: int = 20
+    guidance_scale: float = RELEASED_GUIDANCE_SCALE  # classifier-free; 1 is off and takes half the time
+    seed: int = RELEASED_SEED
+    guidance_strength: float = (
+        1.0  # how closely to follow the maps: 0 not at all, 1 as trained, up to 2
+    )
+    map_strengths: Mapping[str, float] = field(default_factory=dict)  # the same for single maps, by name
+    shorter_side: int | None = None  # pixels of the working size; None: 512, as trained
+    plan: WindowPlan = "open"
+    overlap: int = 1  # frames that neighbouring windows share
+    coupling: Coupling = "every_step"
+    windows_per_batch: int | None = None  # None: as many as fit into free memory
+    round_tokens: bool = False  # the portrait's tokens in fp16 in between, as in the released code
+    state_file: Path | None = None  # keeps an unfinished render; the same call goes on from it
+    save_every: int = 5  # steps
+    features_file: Path | None = None  # keeps the motion features of long clips out of memory
+
+
+@dataclass(frozen=True)
+class Reenactment:
+    """The result of `reenact`; frames are decoded while they are taken."""
+
+    frames: Iterator[Tensor]  # (3, H, W) in [-1, 1] each, of the portrait's aspect
+    num_frames: int
+    fps: float  # the driving video's
+    warnings: tuple[str, ...]  # motion that a single portrait can hardly show
+
+
+@torch.no_grad()
+def reenact(
+    portrait: Tensor,  # (3, H, W) in [-1, 1]
+    driving: VideoReader,
+    model: MagicPortraitModel,
+    vae: Autoencoder,
+    text: Tensor | None = None,  # (1, N, D) of the training prompt; None: the one stored with the model
+    options: ReenactOptions | None = None,
+    *,
+    head: HeadModel | None = None,  # None: the built-in one
+    landmarker: Landmarker | None = None,  # None: the built-in one
+    alignment: StructuredFaceAlignment | None = None,
+    tracking: TrackingOptions | None = None,
+    device: torch.device | str | None = None,  # where the networks run; None: where they are
+    on_progress: OnProgress = ignore,
+) -> Reenactment:
+    """The portrait with the driver's expression and head motion.
+
+    Raises ValueError with one sentence for input that cannot work: no face, a foreign VAE, values out of
+    range. When anything interrupts the sampling and `options.state_file` is given, the same call goes on.
+    """
+    options = options or ReenactOptions()
+    check_inputs(model, vae, text, options)
+    size = working_size(picture_size(portrait), model.config, options.shorter_side)
+
+    head, landmarker = head or load_head(), landmarker or load_landmarker()
+    portrait_track = track_portrait(portrait, landmarker, head, tracking)
+    driving_track = track_face(
+        driving,
+        landmarker,
+        head,
+        float(driving.fps),
+        tracking,
+        on_frame=lambda done: on_progress("track", done, driving.num_frames),
+        on_step=lambda done, total: on_progress("fit", done, total),
+    )
+    aligned = align(portrait_track, driving_track, alignment)
+    appearance = appearance_from_portrait(head, portrait_track, portrait)
+    maps = RenderedMaps(head, aligned.track, appearance, map_size(picture_size(portrait), size))
+
+    latents = animate(portrait, maps, model, vae, text, options, device=device, on_progress=on_progress)
+
+    frames = decode_clip(latents, model, vae, picture_size(portrait), device, on_progress)
+    return Reenactment(frames, latents.shape[1], driving_track.fps, aligned.warnings)
+
+
+@torch.no_grad()
+def animate(
+    portrait: Tensor,  # (3, H, W) in [-1, 1]
+    guidance: MapSource | MotionFeatures,  # of the clip; features decide the working size
+    model: MagicPortraitModel,
+    vae: Autoencoder,
+    text: Tensor | None = None,  # (1, N, D); None: the one stored with the model
+    options: ReenactOptions | None = None,
+    *,
+    device: torch.device | str | None = None,  # where the networks run; None: where they are
+    noise: Tensor | None = None,  # (C, F, h, w) to start from; None: drawn from options.seed
+    on_progress: OnProgress = ignore,
+) -> Tensor:  # (C, F, h, w) float32 on the CPU, clean latents in the network's scale
+    """The diffusion half: a portrait and the guidance of a clip -> the clip's latents.
+
+    One network at a time is on the device. Raises ValueError for guidance of another aspect than the
+    portrait, for values out of range, and for inputs of another model family.
+    """
+    options, config = options or ReenactOptions(), model.config
+    text = check_inputs(model, vae, text, options)
+    size = sampling_size(picture_size(portrait), guidance, model, options)
+    pixels = resize_portrait(portrait, size)
+
+    features = guidance
+    if not isinstance(guidance, MotionFeatures):
+        with on_device(model.guidance_encoders, device) as encoders:
+            features = encode_motion(
+                encoders,
+                guidance,
+                config,
+                size,
+                options.map_strengths,
+                on_frame=lambda done, total: on_progress("guidance", done, total),
+                store=options.features_file,
+                fingerprint=model.fingerprint,
+            )
+    with on_device(vae.vae, device):
+        reference = vae.encode(pixels[None]) * config.latent_scale  # (1, C, h, w)
+    with on_device(model.appearance_net, device) as net:
+        where, dtype = place(net)
+        tokens = net(reference.to(where, dtype), text.to(where, dtype))
+
+    windows = plan_windows(features.num_frames, config.window, options.overlap, options.plan)
+    if noise is None:
+        noise = frame_noise(options.seed, range(features.num_frames), tuple(reference.shape[1:]))
+    with on_device(model.denoising_unet, device) as unet:
+        where, dtype = place(unet)
+        tokens = {path: values.to(where) for path, values in tokens.items()}
+        rounding = torch.float16 if options.round_tokens else None
+        conditioning = unet.condition(tokens, text.to(where, dtype), rounding)
+        segments = sample_clip(
+            GuidedDenoiser(
+                unet, conditioning, features, where, dtype, options.guidance_scale, options.guidance_strength
+            ),
+            noise,
+            ddim_schedule(options.steps),
+            windows,
+            latent_scale=config.latent_scale,
+            coupling=options.coupling,
+            windows_per_batch=options.windows_per_batch
+            or fitting_windows(model, features.size, len(windows[0])),
+            on_window=lambda done, total: on_progress("sample", done, total),
+            state_file=options.state_file and StateFile(options.state_file, options.save_every),
+            fingerprint=render_fingerprint(model, features, pixels, text, options),
+            memory_advice=lambda cells, count: memory_advice(config, dtype, cells, count),
+        )
+    return merge_segments([segments])
+
+
+def decode_clip(
+    latents: Tensor,  # (C, F, h, w), in the network's scale
+    model: MagicPortraitModel,
+    vae: Autoencoder,
+    portrait_size: Size | None = None,  # take out the stretch of the working size; None: frames as sampled
+    device: torch.device | str | None = None,
+    on_progress: OnProgress = ignore,
+) -> Iterator[Tensor]:  # (3, H, W) in [-1, 1] each, on the CPU
+    """The frames of a clip, decoded one by one while they are taken."""
+    total = latents.shape[1]
+    with on_device(vae.vae, device):
+        for done, frame in enumerate(vae.decode(latents.movedim(1, 0) / model.config.latent_scale), start=1):
+            yield (
+                frame
+                if portrait_size is None
+                else resize(frame, undistorted_size(portrait_size, tuple(frame.shape[-2:])))
+            )
+            on_progress("decode", done, total)
+
+
+@dataclass(frozen=True)
+class RenderedMaps:
+    """The guidance maps of a track, rendered when a part of them is asked for: memory for a part only."""
+
+    head: HeadModel
+    track: FaceTrack
+    appearance: HeadAppearance
+    size: Size
+
+    @property
+    def num_frames(self) -> int:
+        return self.track.num_frames
+
+    def __getitem__(self, frames: slice) -> GuidanceMaps:
+        return render_guidance(self.head, self.track[frames], self.appearance, self.size)
+
+
+def check_inputs(
+    model: MagicPortraitModel, vae: Autoencoder, text: Tensor | None, options: ReenactOptions
+) -> Tensor:  # (1, N, D)
+    """The text embedding to use; ValueError for what would fail later on, before anything is computed."""
+    config = model.config
+    check_vae(vae, config)
+    text = model.text if text is None else text
+    if text is None:
+        raise ValueError(
+            f"the model {model.name!r} has no text embedding stored with it; give that of the training "
+            "prompt (magicportrait_core.embed_prompt makes it from CLIP-L)"
+        )
+    check_text(text, config)
+    check_guidance(options.guidance_scale, options.guidance_strength)
+    checked_strengths(options.map_strengths, config)
+    plan_windows(config.window, config.window, options.overlap, options.plan)
+    ddim_schedule(options.steps)
+    frame_noise(options.seed, (), (1, 1, 1))
+    return text
+
+
+def sampling_size(
+    portrait: Size, guidance: MapSource | MotionFeatures, model: MagicPortraitModel, options: ReenactOptions
+) -> Size:
+    """Height and width to sample at; ValueError for guidance that is not the portrait's."""
+    config = model.config
+    if isinstance(guidance, MotionFeatures):
+        size = tuple(cells * config.pixels_per_cell for cells in guidance.size)
+        check_working_size(size, config)
+        check_same_aspect(portrait, size, slack=0.75 * config.pixel_multiple)
+        return size
+    check_same_aspect(portrait, guidance.size, slack=2)
+    return working_size(portrait, config, options.shorter_side)
+
+
+def fitting_windows(model: MagicPortraitModel, cells: Size, frames: int) -> int:
+    """Windows of `frames` that the device of the Denoising UNet has room for; 1 where that is not known."""
+    device, dtype = place(model.denoising_unet)
+    free = free_memory(device)
+    return 1 if free is None else windows_that_fit(free, model.config, cells, dtype, frames)
+
+
+def render_fingerprint(
+    model: MagicPortraitModel,
+    features: MotionFeatures,
+    pixels: Tensor,  # (3, H, W) the portrait at the working size
+    text: Tensor,
+    options: ReenactOptions,
+) -> str:
+    """Of everything but noise, schedule and windows that decides the latents: a state file goes on only
+    where it is the same."""
+    settings = [
+        model.fingerprint,
+        str(model.dtype),
+        features.fingerprint,
+        options.guidance_scale,
+        options.guidance_strength,
+        options.round_tokens,
+    ]
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    digest.update(to_levels(pixels).numpy())
+    digest.update(text.float().cpu().contiguous().numpy())
+    return digest.hexdigest()[:32]
+
+
+def picture_size(portrait: Tensor) -> Size:
+    """Height and width of one picture (3, H, W); ValueError for anything else."""
+    if portrait.ndim != 3 or portrait.shape[0] != 3:
+        raise ValueError(f"the portrait is {tuple(portrait.shape)}; expected one picture (3, height, width)")
+    return portrait.shape[-2], portrait.shape[-1]
