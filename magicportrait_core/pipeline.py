@@ -62,9 +62,7 @@ class ReenactOptions:
     steps: int = 20
     guidance_scale: float = RELEASED_GUIDANCE_SCALE  # classifier-free; 1 is off and takes half the time
     seed: int = RELEASED_SEED
-    guidance_strength: float = (
-        1.0  # how closely to follow the maps: 0 not at all, 1 as trained, up to 2
-    )
+    guidance_strength: float = 1.0  # how closely to follow the maps: 0 not at all, 1 as trained, up to 2
     map_strengths: Mapping[str, float] = field(default_factory=dict)  # the same for single maps, by name
     shorter_side: int | None = None  # pixels of the working size; None: 512, as trained
     plan: WindowPlan = "open"
