@@ -74,6 +74,12 @@ class ComfyClient:
     def get_json(self, path: str):
         return json.loads(self.get(path))
 
+    def free(self) -> None:
+        """Make the server forget its results and take all models off the device."""
+        body = json.dumps({"unload_models": True, "free_memory": True}).encode()
+        request = urllib.request.Request(self.url + "/free", body, {"Content-Type": "application/json"})
+        urllib.request.urlopen(request, timeout=60).close()
+
     def status_of(self, path: str) -> int:
         """The HTTP status of a path."""
         try:

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "workflows"
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+AUTOGROW = "COMFY_AUTOGROW_V3"  # a list of sockets that grows by one whenever the last one is connected
 COLUMN_GAP, ROW_GAP, TITLE_HEIGHT = 80, 50, 30  # pixels on the canvas
 SLOT_HEIGHT, WIDGET_HEIGHT = 20, 24
 # What nodes show below their widgets after a run: pictures, videos, texts.
@@ -37,6 +38,7 @@ PREVIEW_HEIGHTS = {
     "MagicPortraitSaveTrack": 80,
     "MagicPortraitLoadTrack": 80,
 }
+NOTE_WIDTH, NOTE_COLUMNS = 620, 80  # pixels, and the letters that fit into them
 GROUP_COLOURS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#88A")
 NAMESPACE = uuid.UUID(
     "6b2c9f5e-41f5-4a3b-9a58-6a4f0a3f9f10"
@@ -101,7 +103,12 @@ class Writer:
     def _inputs(self, node: Node) -> dict:
         """Name -> [type, options] in the order of the node's sockets and widgets."""
         spec = self.object_info[node.type]["input"]
-        return {**spec.get("required", {}), **spec.get("optional", {})}
+        declared = {**spec.get("required", {}), **spec.get("optional", {})}
+        return {
+            name: part
+            for label, value in declared.items()
+            for name, part in (growing(label, value, node) if value[0] == AUTOGROW else [(label, value)])
+        }
 
     def _values(self, node: Node) -> dict:
         unknown = set(node.inputs) - set(self._inputs(node))
@@ -128,7 +135,9 @@ class Writer:
             entry = {"name": name, "type": spec[0], "link": None}
             if is_widget(spec):
                 entry["widget"] = {"name": name}
-            if name in info["input"].get("optional", {}):
+            if "." in name:
+                entry["label"] = name.partition(".")[2]
+            if name in info["input"].get("optional", {}) or ("." in name and name not in node.inputs):
                 entry["shape"] = 7  # a round socket: may stay empty
             inputs.append(entry)
         left, top, width, height = boxes[key]
@@ -151,7 +160,8 @@ class Writer:
                 "Node name for S&R": node.type,
                 "cnr_id": "magicportrait" if ours else "comfy-core",
                 "ver": "0.1.0" if ours else "0.30.0",
-            },
+            }
+            | missing_models(node),
             "widgets_values": self._widget_values(node, values),
         }
 
@@ -216,21 +226,38 @@ class Writer:
 
     @staticmethod
     def _note(graph: Graph, number: int) -> dict:
+        text = textwrap.dedent(graph.note).strip()
+        lines = sum(1 + len(line) // NOTE_COLUMNS for line in text.splitlines())
+        height = max(240, 60 + 22 * lines)
         return {
             "id": number,
             "type": "MarkdownNote",
-            "pos": [0, -360],
-            "size": [560, 240],
+            "pos": [0, -120 - height],
+            "size": [NOTE_WIDTH, height],
             "flags": {},
             "order": number - 1,
             "mode": 0,
             "inputs": [],
             "outputs": [],
             "properties": {},
-            "widgets_values": [textwrap.dedent(graph.note).strip()],
+            "widgets_values": [text],
             "color": "#432",
             "bgcolor": "#653",
         }
+
+
+def growing(label: str, spec: list, node: Node) -> list[tuple[str, list]]:
+    """The connected sockets of a list that grows, and the free one below them."""
+    template = spec[1]["template"]
+    (part,) = [part for group in template["input"].values() for part in group.values()]
+    used = sum(name.startswith(f"{label}.") for name in node.inputs)
+    return [(f"{label}.{template['prefix']}{i}", part) for i in range(min(used + 1, template["max"]))]
+
+
+def missing_models(node: Node) -> dict:
+    """The property from which the canvas tells people which files they lack."""
+    files = [{"name": file.name, "url": file.url, "directory": file.folder} for file in node.files]
+    return {"models": files} if files else {}
 
 
 def is_widget(spec: list) -> bool:

@@ -17,6 +17,15 @@ class Out:
 
 
 @dataclass(frozen=True)
+class ModelFile:
+    """A file that a node needs; ComfyUI offers to fetch it when it is missing."""
+
+    name: str
+    folder: str  # below models
+    url: str
+
+
+@dataclass(frozen=True)
 class Node:
     """A node of a graph; inputs that are not named keep their defaults."""
 
@@ -26,6 +35,7 @@ class Node:
     inputs: dict = field(default_factory=dict)
     width: int = 300
     space: int = 0  # pixels left free below, to stay level with a neighbour
+    files: tuple[ModelFile, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ TOY = ModelConfig(
         block_out_channels=(16, 16, 32, 32), layers_per_block=1, heads=2, norm_groups=8, motion_heads=2
     ),
     guidance=GuidanceEncoderConfig(block_out_channels=(8, 8, 16, 16), heads=2, norm_groups=8),
+    window=6,  # so that short clips have several
 )
 MODEL, VAE, TEXT_ENCODER = "toy", "taesd", "clip_l.safetensors"  # as the loader nodes call them
 TAESD_CHANNELS = 64
@@ -37,6 +38,7 @@ def write_models(models: Path) -> None:
 def write_model(folder: Path, config: ModelConfig = TOY, text: bool = False, seed: int = 0) -> Path:
     """A MagicPortrait model in our converted format; text stores an embedding of the prompt in it."""
     from magicportrait_core.checkpoints.writing import write_network
+
     from magicportrait_core.models.appearance_net import AppearanceNet
     from magicportrait_core.models.denoising_unet import DenoisingUNet
     from magicportrait_core.models.guidance_encoder import GeometricGuidanceEncoder
