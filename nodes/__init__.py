@@ -1,13 +1,32 @@
 """The node pack's list of nodes."""
 
+from .aggregation import TemporalAggregate
 from .alignment import AlignIdentity
 from .guidance import RenderGuidance
 from .host import register_model_folder
 from .loaders import LoadTracker
+from .model_files import LoadModel
+from .motion import EncodeGuidance
+from .sampling import Sampler
+from .segment_files import LoadSegments, SaveSegments
 from .track_files import LoadTrack, SaveTrack
 from .tracking import TrackVideo
 from .warp import FlowWarpPreview
 
-NODES = [LoadTracker, TrackVideo, AlignIdentity, RenderGuidance, FlowWarpPreview, SaveTrack, LoadTrack]
+NODES = [
+    LoadTracker,
+    TrackVideo,
+    AlignIdentity,
+    RenderGuidance,
+    FlowWarpPreview,
+    SaveTrack,
+    LoadTrack,
+    LoadModel,
+    EncodeGuidance,
+    Sampler,
+    TemporalAggregate,
+    SaveSegments,
+    LoadSegments,
+]
 
 __all__ = ["NODES", "register_model_folder"]

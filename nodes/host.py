@@ -23,14 +23,15 @@ from server import PromptServer
 from torch import Tensor
 
 MODEL_KIND = "magicportrait"  # models/magicportrait
-MODEL_EXTENSIONS = {".safetensors", ".pkl"}
+MODEL_EXTENSIONS = {".safetensors", ".pkl", ".pth", ".pt", ".bin"}
 PREVIEW_SIDE = 384  # pixels, long side of the picture shown while a node works
 CANCEL_SECONDS = 0.05  # between looks at the cancel button during work that reports no progress
 PREVIEW_SECONDS = 0.25  # between two of them
 GREY = 128 / 255  # behind transparent parts, as media.image
 
 T = TypeVar("T")
-OnStep = Callable[..., None]  # (done, total, picture (3, H, W) in [-1, 1] or None)
+Picture = Tensor | Image.Image  # (3, H, W) in [-1, 1], or small and ready
+OnStep = Callable[..., None]  # (done, total, Picture, a function that makes one, or None)
 
 
 def trim_heap() -> None:
@@ -191,19 +192,20 @@ class Progress:
     def stage(self, begin: float, end: float) -> OnStep:
         """The callback of the stage that fills the bar from `begin` to `end`, shares of the whole."""
 
-        def on_step(done: int, total: int, picture: Tensor | Callable[[], Tensor] | None = None) -> None:
+        def on_step(done: int, total: int, picture: Picture | Callable[[], Picture] | None = None) -> None:
             check_cancelled()
             share = begin + (end - begin) * min(1.0, done / max(1, total))
             self._bar.update_absolute(int(share * self.STEPS), self.STEPS, self._preview(picture))
 
         return on_step
 
-    def _preview(self, picture: Tensor | Callable[[], Tensor] | None):
+    def _preview(self, picture: Picture | Callable[[], Picture] | None):
         now = time.monotonic()
         if picture is None or now - self._shown < PREVIEW_SECONDS:
             return None
         self._shown = now
-        return ("JPEG", to_pil(picture() if callable(picture) else picture), PREVIEW_SIDE)
+        picture = picture() if callable(picture) else picture
+        return ("JPEG", picture if isinstance(picture, Image.Image) else to_pil(picture), PREVIEW_SIDE)
 
 
 def progress(node_id: str | None = None) -> OnStep:
@@ -229,9 +231,14 @@ def files_below(folder: str | Path, extension: str) -> list[str]:
     return sorted(name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts))
 
 
-def show_text(text: str) -> ui.PreviewText:
-    """`text` as a node's result for the interface, and shown on the node that is running."""
+def say(text: str) -> None:
+    """Show `text` on the node that is running."""
     server, context = getattr(PromptServer, "instance", None), get_executing_context()
     if server is not None and context is not None:
         server.send_progress_text(text, context.node_id)
+
+
+def show_text(text: str) -> ui.PreviewText:
+    """`text` as a node's result for the interface, and shown on the node that is running."""
+    say(text)
     return ui.PreviewText(text)

@@ -44,7 +44,8 @@ FLAME_FILES = (
 def head_files() -> list[str]:
     """Head files in models/magicportrait: every .pkl, and .safetensors in a folder called heads."""
     names = (Path(name) for name in folder_paths.get_filename_list(host.MODEL_KIND))
-    return [n.as_posix() for n in names if n.suffix == ".pkl" or HEADS_FOLDER in n.parts[:-1]]
+    heads = (n for n in names if n.suffix == ".pkl" or HEADS_FOLDER in n.parts[:-1])
+    return [n.as_posix() for n in heads if n.suffix in (".pkl", ".safetensors")]
 
 
 def head_choices() -> list[str]:

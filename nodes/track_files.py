@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import folder_paths
 from comfy_api.latest import io
 
-from . import host
+from . import host, saved_files
+from .segment_files import ENDING as SEGMENTS
 from .sockets import FaceTrackSocket, HeadTrack, HeadTracker, HeadTrackerSocket
 
-SUBFOLDER = "magicportrait"  # of output/ and input/: where tracks are listed from
-EXTENSION = ".safetensors"
 NO_TRACKS = "no saved tracks yet"
 
 
@@ -37,7 +34,7 @@ class SaveTrack(io.ComfyNode):
                 FaceTrackSocket.Input("track", tooltip="Any face track: driving, portrait or aligned."),
                 io.String.Input(
                     "filename_prefix",
-                    default=f"{SUBFOLDER}/track",
+                    default=f"{saved_files.SUBFOLDER}/track",
                     tooltip="Start of the file name inside the output folder; a number is added. "
                     "%date:yyyy-MM-dd% and the like are filled in. Keep the folder 'magicportrait' so that "
                     "Load Track lists the file.",
@@ -53,13 +50,9 @@ class SaveTrack(io.ComfyNode):
     def execute(cls, track: HeadTrack, filename_prefix: str) -> io.NodeOutput:
         from ..magicportrait_core.tracking.track_file import save_track
 
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory()
-        )
-        path = Path(folder) / f"{name}_{counter:05}_{EXTENSION}"
+        path, shown = saved_files.new_path(filename_prefix, saved_files.EXTENSION)
         save_track(track.track, path)
-        shown = f"{Path(subfolder, path.name).as_posix()} [output]: {describe(track)}"
-        return io.NodeOutput(track, str(path), ui=host.show_text(shown))
+        return io.NodeOutput(track, str(path), ui=host.show_text(f"{shown}: {describe(track)}"))
 
 
 class LoadTrack(io.ComfyNode):
@@ -122,30 +115,15 @@ class LoadTrack(io.ComfyNode):
 
 
 def track_choices() -> list[str]:
-    """Listed tracks as the host annotates names: 'a.safetensors', 'magicportrait/a.safetensors [output]'."""
-    inputs, outputs = folder_paths.get_input_directory(), folder_paths.get_output_directory()
-    top = [n for n in sorted(os.listdir(inputs)) if n.endswith(EXTENSION)] if os.path.isdir(inputs) else []
-    below = [f"{SUBFOLDER}/{n}" for n in host.files_below(Path(inputs, SUBFOLDER), EXTENSION)]
-    saved = [f"{SUBFOLDER}/{n} [output]" for n in host.files_below(Path(outputs, SUBFOLDER), EXTENSION)]
-    return [*saved, *top, *below] or [NO_TRACKS]
+    """Listed tracks; files of segments, which lie beside them, are not tracks."""
+    return saved_files.choices(saved_files.EXTENSION, without=SEGMENTS) or [NO_TRACKS]
 
 
 def track_path(name: str) -> Path:
     """The file of a listed name, inside the input or output folder; FileNotFoundError is for the user."""
     if name == NO_TRACKS:
-        raise FileNotFoundError(
-            f"There is no track to load: save one with Save Track, or copy a {EXTENSION} track into "
-            f"{Path(folder_paths.get_input_directory(), SUBFOLDER)}, and press R to refresh."
-        )
-    plain, folder = folder_paths.annotated_filepath(name)
-    folder = Path(os.path.abspath(folder or folder_paths.get_input_directory()))
-    path = Path(os.path.abspath(folder / plain))  # links to other places are the owner's choice; ".." is not
-    if folder not in path.parents or not path.is_file():
-        raise FileNotFoundError(
-            f"Track {name!r} is not in {folder}: copy the file there and press R to refresh, or choose "
-            "another one."
-        )
-    return path
+        raise saved_files.nothing_saved("track", "Save Track")
+    return saved_files.find(name, "Track")
 
 
 def read_track(path: Path, tracker: HeadTracker | None) -> HeadTrack:
