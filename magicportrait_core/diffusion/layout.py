@@ -43,7 +43,7 @@ def lay_out(windows: Windows, coupling: Coupling) -> Layout:
         raise ValueError(f"coupling={coupling!r}; expected one of {', '.join(get_args(Coupling))}")
     if not windows or any(not window or len(set(window)) < len(window) for window in windows):
         raise ValueError(
-            "there are no windows, or one has no frames or a frame twice; plan_windows() gives a clip's"
+            "there are no windows, or one has no frames or has a frame twice; plan_windows() gives a clip's"
         )
     covered = sorted({frame for window in windows for frame in window})
     if coupling == "every_step":

@@ -133,14 +133,13 @@ def _pick(windows: Windows, batch: range) -> Windows:
 
 def _finite(predictions: Tensor, where: str, windows: Windows) -> list[Tensor]:
     """The prediction of each window, float32 on the CPU; ValueError where one is not a number."""
-    precision = str(predictions.dtype).removeprefix("torch.")
     values = list(predictions.to("cpu", torch.float32))
     for window, prediction in zip(windows, values, strict=True):
         if not bool(prediction.isfinite().all()):
             raise ValueError(
                 f"the prediction for frames {window[0]}-{window[-1]} in {where} holds values that are not "
-                f"finite, computed in {precision}; choose bf16 or fp32 in Load MagicPortrait Model, and if it is fp32 "
-                "already, check the model's files"
+                "finite; choose bf16 or fp32 in Load MagicPortrait Model, and if it is fp32 already, check "
+                "the model's files"
             )
     return values
 

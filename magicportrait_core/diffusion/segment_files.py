@@ -25,7 +25,7 @@ def save_segments(segments: PortraitSegments, path: str | Path) -> Path:
         "latent_scale": segments.latent_scale,
         "render": segments.render,
     }
-    tensors = {str(i): latent.detach().cpu().contiguous() for i, latent in enumerate(segments.latents)}
+    tensors = {str(i): latent for i, latent in enumerate(segments.latents)}
     write_tensors(path, tensors, {"format": FORMAT, "version": str(VERSION), "header": json.dumps(header)})
     return path
 

@@ -22,8 +22,12 @@ class PortraitSegments:
     def __post_init__(self):
         if len(self.latents) != len(self.frames) or not self.latents:
             raise ValueError(f"{len(self.latents)} latents for {len(self.frames)} lists of frames")
+        channels, _, *size = self.latents[0].shape
         for latent, frames in zip(self.latents, self.frames, strict=True):
-            if latent.ndim != 4 or latent.shape[1] != len(frames):
-                raise ValueError(f"a segment of {len(frames)} frames has latents {tuple(latent.shape)}")
+            if not frames or latent.shape != (channels, len(frames), *size) or latent.ndim != 4:
+                raise ValueError(
+                    f"a segment of {len(frames)} frames has latents {tuple(latent.shape)}, the first one "
+                    f"{tuple(self.latents[0].shape)}; expected (C, W, h, w) with equal C, h, w"
+                )
             if min(frames) < 0 or max(frames) >= self.num_frames:
                 raise ValueError(f"frames {min(frames)}-{max(frames)} of a clip of {self.num_frames}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .tensor_files import WRITE_ERRORS, read_tensors, remove_file, write_tensors
+from .tensor_files import read_tensors, remove_file, write_tensors
 
 logger = logging.getLogger("magicportrait")
 
@@ -40,12 +40,12 @@ class StateFile:
 
     def save(self, state: RenderState, key: str) -> None:
         """Write the state; what goes wrong (a full disk) is logged, for the render can do without."""
-        predictions = {f"{PREDICTION}{i}": p.clone() for i, p in enumerate(state.predictions)}
+        predictions = {f"{PREDICTION}{i}": p for i, p in enumerate(state.predictions)}
         metadata = {"format": FORMAT, "version": str(VERSION), "key": key, "step": str(state.step)}
         try:
-            write_tensors(self.path, {"latents": state.latents.contiguous(), **predictions}, metadata)
-        except WRITE_ERRORS as error:
-            logger.warning("the render goes on, but its state could not be saved to %s: %s", self.path, error)
+            write_tensors(self.path, {"latents": state.latents, **predictions}, metadata)
+        except OSError as error:
+            logger.warning("the render goes on, but its state was not saved: %s", error)
 
     def load(self, key: str) -> RenderState | None:
         """The saved state of the render `key`, None where there is no file.

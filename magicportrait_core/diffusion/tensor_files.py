@@ -1,29 +1,38 @@
-"""Safetensors files that appear whole or not at all."""
+"""Safetensors files of float32 tensors that appear whole or not at all."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import BinaryIO
 
+import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
-
-WRITE_ERRORS = (OSError, SafetensorError)  # a full disk comes as either
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write beside the place, wait until the disk has it, move: a kill at any moment leaves a whole file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside the place, wait until the disk has it, move: a kill at any moment leaves a whole file.
+
+    Raises OSError with one sentence, as for a full disk; the file that was there stays.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata)
-        _wait_for_disk(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    if os.name == "posix":  # folders cannot be opened on Windows, where moving is durable by itself
-        _wait_for_disk(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("wb") as file:
+                _stream(file, tensors, metadata)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        _wait_for_folder(path.parent)
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error}); free some space or choose another folder"
+        ) from error
 
 
 def read_tensors(path: Path, kind: str, version: int, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -61,8 +70,24 @@ def remove_file(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _wait_for_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+def _stream(file: BinaryIO, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """The safetensors format, tensor by tensor; the library would copy a long clip twice."""
+    header, end = {"__metadata__": metadata}, 0
+    for name, tensor in tensors.items():
+        start, end = end, end + 4 * tensor.numel()
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # data starts at a multiple of 8
+    file.write(len(text).to_bytes(8, "little") + text)
+    for tensor in tensors.values():
+        file.write(tensor.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4", copy=False))
+
+
+def _wait_for_folder(folder: Path) -> None:
+    """The new name must reach the disk too; Windows cannot open folders, and needs no such thing."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
