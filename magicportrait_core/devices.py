@@ -38,8 +38,15 @@ def free_memory(device: torch.device) -> int | None:
     return None
 
 
-def best_device() -> torch.device:
-    """The first accelerator that this torch has, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def choose_device(name: str | None = None) -> torch.device:
+    """The device called `name`, None: an accelerator if there is one, else the CPU; ValueError if it is not
+    there."""
+    there = ["cpu"]
+    if torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    there = [*(f"cuda:{i}" for i in range(torch.cuda.device_count())), *there]
+    found = {**{device: device for device in there}, "cuda": "cuda:0" if "cuda:0" in there else None}
+    device = found.get(name) if name else there[0]
+    if device is None:
+        raise ValueError(f"device {name!r} is not here; this machine has {', '.join(there)}")
+    return torch.device(device)

@@ -174,6 +174,7 @@ def animate(
         tokens = net(reference.to(where, dtype), text.to(where, dtype))
 
     windows = plan_windows(features.num_frames, config.window, options.overlap, options.plan)
+    on_progress("sample", 0, options.steps * len(windows))
     if noise is None:
         noise = frame_noise(options.seed, range(features.num_frames), tuple(reference.shape[1:]))
     with on_device(model.denoising_unet, device) as unet:
