@@ -182,12 +182,34 @@ class Sampler(io.ComfyNode):
         portrait: Tensor,
         vae: VAE,
         features: MotionFeatures,
+        seed: int,
+        steps: int = 20,
+        guidance_scale: float = 3.5,
+        guidance_strength: float = 1.0,
+        window_plan: str = "open-ended",
+        overlap: int = 1,
+        window_frames: int = 0,
+        coupling: str = "every step",
+        part: int = 1,
+        parts: int = 1,
+        windows_per_batch: int = 0,
+        save_every: int = 5,
         conditioning: list | None = None,
-        **settings,
     ) -> io.NodeOutput:
-        from .render import Render, Settings
+        from ..magicportrait_core.pipeline import ReenactOptions
+        from .render import Share, render
 
-        picture = host.one_picture(portrait, "portrait")
-        render = Render(model, picture, vae, features, conditioning, Settings.of(**settings))
-        segments, report = render.run()
+        options = ReenactOptions(
+            steps=steps,
+            guidance_scale=guidance_scale,
+            seed=seed,
+            guidance_strength=guidance_strength,
+            plan=PLANS[window_plan],
+            overlap=overlap,
+            coupling=COUPLINGS[coupling],
+            windows_per_batch=windows_per_batch or None,
+            save_every=save_every,
+        )
+        picture, share = host.one_picture(portrait, "portrait"), Share(window_frames, part, parts)
+        segments, report = render(model, picture, vae, features, conditioning, options, share)
         return io.NodeOutput(segments, report, ui=host.show_text(report))
