@@ -1,8 +1,8 @@
-"""The diffusion half against the released pipeline's outputs (tests/golden/pipeline_io.safetensors): 20 frames,
-3 steps, CFG 3.5, windows 0..11 and 11..19, 0, 1, 2; small_*: the first 5 frames, 2 steps.
+"""The diffusion half against the released pipeline's outputs (tests/golden/pipeline_io.safetensors).
 
-The networks are the golden ones (toy size, random weights); maps of 32x48 and a portrait of 150x200 pixels are
-resampled to 128x192 on the way, as released.
+20 frames, 3 steps, CFG 3.5, windows 0..11 and 11..19, 0, 1, 2; small_*: the first 5 frames, 2 steps. The networks
+are the golden ones (toy size, random weights); maps of 32x48 and a portrait of 150x200 pixels are resampled to
+128x192 on the way, as released.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_model import GOLDEN, golden_model
 from safetensors.torch import load_file
 from torch import Tensor
 
-from golden_model import GOLDEN, golden_model
 from magicportrait_core.autoencoder import Autoencoder, load_vae
 from magicportrait_core.guidance import GuidanceMaps
 from magicportrait_core.media.image import from_levels
 from magicportrait_core.models.model import MagicPortraitModel
-from magicportrait_core.motion_features import encode_motion
 from magicportrait_core.pipeline import ReenactOptions, animate, decode_clip
 from magicportrait_core.reference import resize_portrait
 
