@@ -1,8 +1,8 @@
 """The diffusion half against the released pipeline's outputs (tests/golden/pipeline_io.safetensors).
 
-20 frames, 3 steps, CFG 3.5, windows 0..11 and 11..19, 0, 1, 2; small_*: the first 5 frames, 2 steps. The networks
-are the golden ones (toy size, random weights); maps of 32x48 and a portrait of 150x200 pixels are resampled to
-128x192 on the way, as released.
+20 frames, 3 steps, CFG 3.5, windows 0..11 and 11..19, 0, 1, 2; small_*: the first 5 frames, 2 steps. The
+networks are the golden ones (toy size, random weights); maps of 32x48 and a portrait of 150x200 pixels are
+resampled to 128x192 on the way, as released.
 """
 
 from __future__ import annotations
