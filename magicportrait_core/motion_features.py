@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .devices import place
 from .guidance import GuidanceMaps
 from .models.config import ModelConfig
 from .reference import named
@@ -72,8 +73,9 @@ def encode_motion(
     on_frame: OnFrame | None = None,
     store: Path | None = None,  # a file to keep the features in, instead of memory
     fingerprint: str = "",  # of the model
+    device: torch.device | None = None,  # where the encoders compute; None: where they are
 ) -> MotionFeatures:
-    """The features of a clip, one frame after the other on the encoders' device and in their precision.
+    """The features of a clip, one frame after the other on one device and in the encoders' precision.
 
     Maps of another size are resampled as released (bicubic on 8-bit levels). The encoders look at single
     frames, and a batch would only change the rounding: alone, a frame has the same features bit for bit in
@@ -83,7 +85,8 @@ def encode_motion(
     height, width = size or maps.size
     check_working_size((height, width), config)
     strengths = checked_strengths(strengths, config)
-    first = next(encoders.parameters())
+    here, dtype = place(encoders)
+    device = device or here
     values, seen = None, hashlib.sha256()
     for start in range(0, maps.num_frames, FRAMES_AT_ONCE):
         frames = slice(start, min(start + FRAMES_AT_ONCE, maps.num_frames))
@@ -93,7 +96,7 @@ def encode_motion(
             seen.update(levels.numpy())
         for i in range(frames.stop - start):
             inputs = {
-                name: (_resized(levels[i : i + 1], (height, width)).to(first.device) / 255.0).to(first.dtype)
+                name: (_resized(levels[i : i + 1], (height, width)).to(device) / 255.0).to(dtype)
                 for name, levels in pictures.items()
             }
             features = encoders(inputs, strengths)
@@ -102,7 +105,7 @@ def encode_motion(
             values[start + i] = features[0].to("cpu")
             if on_frame:
                 on_frame(start + i + 1, maps.num_frames)
-    settings = [fingerprint, seen.hexdigest(), height, width, strengths, str(first.dtype)]
+    settings = [fingerprint, seen.hexdigest(), height, width, strengths, str(dtype)]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
     return MotionFeatures(values, digest[:32])
 
