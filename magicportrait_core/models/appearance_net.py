@@ -1,4 +1,4 @@
-"""AppearanceNet: what the portrait looks like, as tokens for each spatial transformer of the Denoising UNet."""
+"""AppearanceNet: what the portrait looks like, as tokens for the Denoising UNet's transformers."""
 
 from __future__ import annotations
 

@@ -106,8 +106,8 @@ class DenoisingUNet(UNet):
         if appearance.keys() != blocks.keys():
             odd = sorted(appearance.keys() ^ blocks.keys())
             raise ValueError(
-                f"the appearance tokens are of {len(appearance)} layers, this Denoising UNet has {len(blocks)} "
-                f"({odd[0]} is in one alone); take both networks from the same model folder"
+                f"the appearance tokens are of {len(appearance)} layers, this Denoising UNet has "
+                f"{len(blocks)} ({odd[0]} is in one alone); take both networks from the same model folder"
             )
         reference = {}
         for path, block in blocks.items():

@@ -35,7 +35,7 @@ class GeometricGuidanceEncoder(nn.Module):
         nn.init.zeros_(self.conv_out.bias)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (F, 3, H, W) in [0, 1] -> features (F, E, H / downscale, W / downscale); frames are independent."""
+        """Maps (F, 3, H, W) in [0, 1] -> features (F, E, h, w); frames are independent."""
         self._check(maps)
         x = _silu(self.conv_in(maps))
         for block in self.blocks:
@@ -49,7 +49,8 @@ class GeometricGuidanceEncoder(nn.Module):
             raise ValueError(f"guidance maps have shape {tuple(maps.shape)}, expected (F, {channels}, H, W)")
         if maps.shape[2] % downscale or maps.shape[3] % downscale:
             raise ValueError(
-                f"guidance maps are {maps.shape[2]} x {maps.shape[3]} pixels, expected multiples of {downscale}"
+                f"guidance maps are {maps.shape[2]} x {maps.shape[3]} pixels, expected multiples of "
+                f"{downscale}; render them at the size of the picture"
             )
 
 

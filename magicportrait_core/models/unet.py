@@ -15,9 +15,9 @@ from .unet_blocks import resnet_block
 if TYPE_CHECKING:
     from .config import UNetConfig
 
-# Frames are independent everywhere but in motion modules, and cells are independent there, so without gradients
-# the work is done in slices of about this many tokens: temporaries stay small beside the activations that have
-# to be kept (a feed-forward needs 16 times the room of its input), and slices still fill a large GPU.
+# Frames are independent everywhere but in motion modules, where cells are, so without gradients the work is
+# done in slices of about this many tokens. Temporaries (16 times the input in a feed-forward) stay small
+# beside the activations that are kept; a slice of 4 frames of 64 x 64 cells still fills a large GPU.
 TOKENS_AT_ONCE = 16384
 
 
@@ -40,7 +40,7 @@ class UNet(nn.Module):
         self.checkpointing = enable
 
     def transformers(self) -> Iterator[tuple[str, nn.Module]]:
-        """(path of the block with the attentions, the spatial transformer that holds it), in running order."""
+        """(path of the inner block, the spatial transformer that holds it), in running order."""
         places = [(f"down_blocks.{i}", block) for i, block in enumerate(self.down_blocks)]
         places.append(("mid_block", self.mid_block))
         places += [(f"up_blocks.{i}", block) for i, block in enumerate(self.up_blocks)]
@@ -58,8 +58,8 @@ class UNet(nn.Module):
         height, width = latents.shape[-2:]
         if latents.ndim != len(axes.split()) or latents.shape[1] != config.latent_channels:
             raise ValueError(
-                f"latents have shape {tuple(latents.shape)}, expected ({axes}) with C = {config.latent_channels}; "
-                "encode the picture with a VAE of the Stable Diffusion 1.5 family"
+                f"latents have shape {tuple(latents.shape)}, expected ({axes}) with "
+                f"C = {config.latent_channels}; encode with a VAE of the Stable Diffusion 1.5 family"
             )
         if height % config.downscale or width % config.downscale:
             raise ValueError(
