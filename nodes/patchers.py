@@ -59,13 +59,12 @@ def load(network: ModelPatcher, working_bytes: int) -> nn.Module:
 
 def unload(*networks: ModelPatcher) -> None:
     """Takes networks off the device that are not needed in the next minutes."""
-    loaded = comfy.model_management.current_loaded_models
-    for entry in [e for e in loaded if any(e.model is network for network in networks)]:
-        entry.model_unload()
-        loaded.remove(entry)
-    comfy.model_management.soft_empty_cache()
+    for network in networks:
+        comfy.model_management.unload_model_and_clones(network, all_devices=True)
 
 
 def free_bytes(network: ModelPatcher) -> int:
-    """Memory of the network's device that is free for activations."""
-    return int(network.get_free_memory(network.load_device))
+    """Memory of the network's device that activations may take."""
+    free = network.get_free_memory(network.load_device)
+    # A dynamic patcher counts its weights as free, since it would stream them; that would be slower.
+    return int(max(0, free - network.model_size() if network.is_dynamic() else free))
