@@ -142,12 +142,11 @@ def _draw(
     backend: Backend,
 ) -> Levels:
     camera = camera[frames]
-    shape, expression, pose = (
-        value.to(head.device) for value in (track.shape, track.expression[frames], track.pose[frames])
-    )
+    per_frame = (track.expression[frames], track.pose[frames], track.eyelids[frames])
+    shape, expression, pose, eyelids = (value.to(head.device) for value in (track.shape, *per_frame))
     compiled = backend in ("auto", "numba") and head.device.type == "cpu" and shading_numba.works()
     with one_thread() if compiled else nullcontext():
-        vertices = head.vertices(shape, expression, pose)
+        vertices = head.vertices(shape, expression, pose, eyelids=eyelids)
         screen = camera.project(vertices)
         surface = Surface(
             faces=head.faces,

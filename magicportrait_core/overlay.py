@@ -34,7 +34,7 @@ def overlay_frame(
     height, width = picture.shape[-2:]
     scale = height / frame.size[0]
     camera = replace(frame.camera, intrinsics=frame.camera.intrinsics * scale, size=(height, width))
-    vertices = head.vertices(frame.shape, frame.expression, frame.pose)  # (1, V, 3)
+    vertices = head.vertices(frame.shape, frame.expression, frame.pose, eyelids=frame.eyelids)  # (1, V, 3)
     seen = rasterize(
         camera.project(vertices), head.faces, (height, width), camera.projection == "perspective"
     )

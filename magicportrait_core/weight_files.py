@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .media.image import reason_of
+
+FOREIGN = re.compile(r"GLOBAL (\S+)")  # as torch names what it refuses to import
 
 
 def read_tensors(
@@ -28,20 +31,31 @@ def read_tensors(
         raise FileNotFoundError(f"there is no file {path}; check the path")
     if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path, wanted)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path.name} holds more than weights and was not opened, since it could run code; "
-            "get it as .safetensors"
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        raise _unreadable(path, error) from error
+    content = read_pickled(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds no named weights; choose another file")
     return {k: v for k, v in content.items() if isinstance(v, Tensor) and wanted(k)}
+
+
+def read_pickled(path: Path, remedy: str = "get it as .safetensors") -> object:
+    """What torch.save wrote, read with weights_only and without copying weights into memory.
+
+    Raises ValueError with one sentence, ended by `remedy`, for a file that is damaged or holds more than
+    weights.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        if named := FOREIGN.search(str(error)):
+            raise ValueError(
+                f"{path.name} holds more than weights ({named[1]}) and was not opened, since it could run "
+                f"code; {remedy}"
+            ) from error
+        raise ValueError(f"{path.name} is no file of weights; {remedy}") from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise _unreadable(path, error) from error
 
 
 def _read_safetensors(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:

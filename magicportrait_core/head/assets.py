@@ -36,6 +36,7 @@ _FLOATS = (
     "uvs",
 )
 _INDICES = ("faces", "faces_uv", "regions", "mirror", "iris")
+_MAY_LACK = ("pose_correctives", "eyelid_basis")
 _BASES = ("shape_basis", "expression_basis", "pose_correctives", "uvs")  # harmless in half precision
 
 
@@ -64,8 +65,7 @@ def save_head(
     tensors = {name: getattr(head, name) for name in _FLOATS}
     tensors |= {name: getattr(head, name).to(torch.int32) for name in _INDICES}
     tensors["cavity"] = head.cavity
-    if head.pose_correctives is not None:
-        tensors["pose_correctives"] = head.pose_correctives
+    tensors |= {name: basis for name in _MAY_LACK if (basis := getattr(head, name)) is not None}
     tensors |= _packed_expressions(head.expression_basis)
     if head.landmarks is not None:
         tensors["landmark_triangles"] = head.landmarks.triangles.to(torch.int32)
@@ -96,12 +96,11 @@ def read_head(path: str | Path) -> HeadModel:
     try:
         floats = {name: tensors[name].float() for name in _FLOATS}
         indices = {name: tensors[name].long() for name in _INDICES}
-        correctives = tensors.get("pose_correctives")
+        optional = {name: tensors[name].float() if name in tensors else None for name in _MAY_LACK}
         return HeadModel(
             name=info["name"],
             licence=info["licence"],
             expression_basis=_unpacked_expressions(tensors, floats["template"]),
-            pose_correctives=None if correctives is None else correctives.float(),
             parents=tuple(info["parents"]),
             expression_names=tuple(info["expression_names"]),
             landmarks=_landmarks(tensors),
@@ -109,6 +108,7 @@ def read_head(path: str | Path) -> HeadModel:
             jaw_in_expression=info["jaw_in_expression"],
             cavity=tensors["cavity"].bool(),
             **floats,
+            **optional,
             **indices,
         )
     except KeyError as error:

@@ -23,6 +23,7 @@ from .uv_files import cylindrical_uvs, read_template_uvs
 NUM_IDENTITY = 300  # of FLAME's 400 components; the rest are expressions
 NUM_COMPONENTS = 400
 TEMPLATE_OBJ = "head_template.obj"  # published beside FLAME's texture space; has the texture coordinates
+EYELIDS = ("l_eyelid.npy", "r_eyelid.npy")  # published with SMIRK: vertices moved by a closed lid
 LEFT, RIGHT = 3, 4  # eye joints
 PARENTS = (-1, 0, 1, 1, 1)
 RESEARCH_LICENCE = "FLAME model licence (non-commercial research), Max Planck Institute"
@@ -52,11 +53,12 @@ VARIANTS = tuple(
 )
 
 
-def read_flame(path: str | Path, template_obj: str | Path | None = None) -> HeadModel:
+def read_flame(path: str | Path, template_obj: str | Path | None = None, eyelids: bool = False) -> HeadModel:
     """The head in a FLAME pickle, without landmarks (tracking.calibration finds them).
 
     Texture coordinates come from `template_obj`, else from head_template.obj in the same folder, else from a
-    cylinder around the head. Raises HeadFileError with one sentence for every file that is not FLAME.
+    cylinder around the head. `eyelids` adds SMIRK's lids, from l_eyelid.npy and r_eyelid.npy in the same
+    folder. Raises HeadFileError with one sentence for every file that is not FLAME.
     """
     path = Path(path)
     data = _read(path)
@@ -101,6 +103,9 @@ def read_flame(path: str | Path, template_obj: str | Path | None = None) -> Head
         mirror=nearest_mirror(template),
         cavity=torch.zeros(len(faces), dtype=torch.bool),
         iris=torch.zeros(len(faces), dtype=torch.int64),
+        eyelid_basis=torch.stack([_eyelid(path.parent / name, count) for name in EYELIDS])
+        if eyelids
+        else None,
     )
 
 
@@ -179,6 +184,21 @@ def _variant(path: Path, template: Tensor) -> FlameVariant:
             return variant
     digest = hashlib.sha256(template.numpy().tobytes()).hexdigest()[:8]
     return FlameVariant(path.stem, f"flame_{digest}", jaw_in_expression="no_jaw" in path.stem.lower())
+
+
+def _eyelid(path: Path, num_vertices: int) -> Tensor:  # (V, 3)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise HeadFileError(
+            f"eyelids need {' and '.join(EYELIDS)} (published with SMIRK) beside FLAME's file, but "
+            f"{path.name} is not there; put it there, or leave eyelids off"
+        ) from None
+    except (ValueError, OSError, EOFError) as error:
+        raise HeadFileError(
+            f"{path.name} cannot be read as an array ({type(error).__name__}); download it again"
+        ) from None
+    return _array(path, {path.stem: array}, path.stem, (num_vertices, 3))
 
 
 def _eye_regions(weights: Tensor, faces: Tensor) -> Tensor:  # (T,) index into REGIONS

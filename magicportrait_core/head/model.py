@@ -75,6 +75,7 @@ class HeadModel:
     mirror: Tensor  # (V,) int64, the vertex at the mirror image (x -> -x) of each vertex
     cavity: Tensor  # (T,) bool, skin inside the mouth: hidden while the lips are closed
     iris: Tensor  # (T,) int64, index into IRIS_PARTS
+    eyelid_basis: Tensor | None = None  # (2, V, 3) left, right lid closed; FLAME has none of its own
 
     @property
     def num_vertices(self) -> int:
@@ -143,11 +144,15 @@ class HeadModel:
         expression: Tensor,  # (B or 1, <= E)
         pose: Tensor | None = None,  # (B or 1, 5, 3) axis-angle, radians; None: rest pose
         offsets: Tensor | None = None,  # (V, 3) or (B, V, 3) metres, added in the rest pose
+        eyelids: Tensor
+        | None = None,  # (B or 1, 2) 0 open .. 1 closed; without effect on heads without basis
     ) -> Tensor:  # (B, V, 3) head space
         """The posed surface. Fewer coefficients than the basis has stand for zeros in the rest."""
         rest = self.rest_vertices(shape, expression)
         if offsets is not None:
             rest = rest + offsets
+        if eyelids is not None and self.eyelid_basis is not None:
+            rest = rest + blend(eyelids, self.eyelid_basis)
         if pose is None:
             return rest
         if pose.ndim != 3 or pose.shape[1:] != (NUM_JOINTS, 3):
