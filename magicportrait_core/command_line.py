@@ -177,6 +177,7 @@ def options_of(given: argparse.Namespace) -> Any:
         plan=given.plan,
         overlap=given.overlap,
         coupling=given.coupling,
+        window_frames=given.window_frames,
         windows_per_batch=given.windows_per_batch,
         round_tokens=given.round_tokens,
         state_file=given.output.with_name(f".{given.output.name}.unfinished"),
@@ -243,6 +244,7 @@ def _add_reenact(command: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=42)
     add("--plan", choices=("open", "loop", "released"), default="open", help="how windows cover the clip")
     add("--overlap", type=int, default=1, metavar="FRAMES", help="that neighbouring windows share")
+    add("--window-frames", type=int, metavar="N", help="as trained; fewer need less memory")
     add("--coupling", choices=("every_step", "independent"), default="every_step")
     add("--round-tokens", action="store_true", help="round the portrait's tokens as the released code does")
     add = command.add_argument_group("running").add_argument

@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,23 +14,29 @@ from torch import Tensor
 
 from .alignment import StructuredFaceAlignment, align
 from .appearance import appearance_from_portrait
-from .autoencoder import Autoencoder, check_vae
-from .denoiser import RELEASED_GUIDANCE_SCALE, GuidedDenoiser, check_guidance
+from .autoencoder import Autoencoder
+from .denoiser import GuidedDenoiser
 from .devices import free_memory, on_device, place
 from .diffusion.aggregation import merge_segments
-from .diffusion.layout import Coupling
 from .diffusion.memory import memory_advice, windows_that_fit
 from .diffusion.noise import frame_noise
 from .diffusion.sampler import sample_clip
 from .diffusion.schedule import ddim_schedule
 from .diffusion.state import StateFile
-from .diffusion.windows import WindowPlan, plan_windows
 from .guidance import GuidanceMaps, render_guidance
 from .head.assets import load_head
-from .media.image import resize, to_levels
-from .motion_features import MapSource, MotionFeatures, check_working_size, checked_strengths, encode_motion
-from .reference import check_same_aspect, map_size, resize_portrait, undistorted_size, working_size
-from .text import check_text
+from .media.image import resize
+from .motion_features import MapSource, MotionFeatures, encode_motion
+from .reference import map_size, resize_portrait, undistorted_size, working_size
+from .render_options import (
+    ReenactOptions,
+    Size,
+    check_inputs,
+    picture_size,
+    planned_windows,
+    render_fingerprint,
+    sampling_size,
+)
 from .tracking.landmarker import load_landmarker
 from .tracking.tracker import TrackingOptions, track_face, track_portrait
 
@@ -47,32 +50,10 @@ if TYPE_CHECKING:
 
 Stage = Literal["track", "fit", "guidance", "sample", "decode"]
 OnProgress = Callable[[Stage, int, int], None]  # done, of how many (0: not known); may raise to cancel
-Size = tuple[int, int]  # height, width
-RELEASED_SEED = 42
 
 
 def ignore(*_: Any) -> None:
     """A callback for those who need none."""
-
-
-@dataclass(frozen=True)
-class ReenactOptions:
-    """How a clip is sampled. The defaults are the released pipeline's, except for the window plan."""
-
-    steps: int = 20
-    guidance_scale: float = RELEASED_GUIDANCE_SCALE  # classifier-free; 1 is off and takes half the time
-    seed: int = RELEASED_SEED
-    guidance_strength: float = 1.0  # how closely to follow the maps: 0 not at all, 1 as trained, up to 2
-    map_strengths: Mapping[str, float] = field(default_factory=dict)  # the same for single maps, by name
-    shorter_side: int | None = None  # pixels of the working size; None: 512, as trained
-    plan: WindowPlan = "open"
-    overlap: int = 1  # frames that neighbouring windows share
-    coupling: Coupling = "every_step"
-    windows_per_batch: int | None = None  # None: as many as fit into free memory
-    round_tokens: bool = False  # the portrait's tokens in fp16 in between, as in the released code
-    state_file: Path | None = None  # keeps an unfinished render; the same call goes on from it
-    save_every: int = 5  # steps
-    features_file: Path | None = None  # keeps the motion features of long clips out of memory
 
 
 @dataclass(frozen=True)
@@ -173,7 +154,7 @@ def animate(
         where, dtype = place(net)
         tokens = net(reference.to(where, dtype), text.to(where, dtype))
 
-    windows = plan_windows(features.num_frames, config.window, options.overlap, options.plan)
+    windows = planned_windows(features.num_frames, config, options)
     on_progress("sample", 0, options.steps * len(windows))
     if noise is None:
         noise = frame_noise(options.seed, range(features.num_frames), tuple(reference.shape[1:]))
@@ -196,7 +177,7 @@ def animate(
             on_window=lambda done, total: on_progress("sample", done, total),
             state_file=options.state_file and StateFile(options.state_file, options.save_every),
             fingerprint=render_fingerprint(model, features, pixels, text, options),
-            memory_advice=lambda cells, count: memory_advice(config, dtype, cells, count),
+            memory_advice=lambda cells, count: memory_advice(config, dtype, cells, count, free_memory(where)),
         )
     return merge_segments([segments])
 
@@ -238,73 +219,8 @@ class RenderedMaps:
         return render_guidance(self.head, self.track[frames], self.appearance, self.size)
 
 
-def check_inputs(
-    model: MagicPortraitModel, vae: Autoencoder, text: Tensor | None, options: ReenactOptions
-) -> Tensor:  # (1, N, D)
-    """The text embedding to use; ValueError for what would fail later on, before anything is computed."""
-    config = model.config
-    check_vae(vae, config)
-    text = model.text if text is None else text
-    if text is None:
-        raise ValueError(
-            f"the model {model.name!r} has no text embedding stored with it; give that of the training "
-            "prompt (magicportrait_core.embed_prompt makes it from CLIP-L)"
-        )
-    check_text(text, config)
-    check_guidance(options.guidance_scale, options.guidance_strength)
-    checked_strengths(options.map_strengths, config)
-    plan_windows(config.window, config.window, options.overlap, options.plan)
-    ddim_schedule(options.steps)
-    frame_noise(options.seed, (), (1, 1, 1))
-    return text
-
-
-def sampling_size(
-    portrait: Size, guidance: MapSource | MotionFeatures, model: MagicPortraitModel, options: ReenactOptions
-) -> Size:
-    """Height and width to sample at; ValueError for guidance that is not the portrait's."""
-    config = model.config
-    if isinstance(guidance, MotionFeatures):
-        size = tuple(cells * config.pixels_per_cell for cells in guidance.size)
-        check_working_size(size, config)
-        check_same_aspect(portrait, size, slack=0.75 * config.pixel_multiple)
-        return size
-    check_same_aspect(portrait, guidance.size, slack=2)
-    return working_size(portrait, config, options.shorter_side)
-
-
 def fitting_windows(model: MagicPortraitModel, cells: Size, frames: int) -> int:
     """Windows of `frames` that the device of the Denoising UNet has room for; 1 where that is not known."""
     device, dtype = place(model.denoising_unet)
     free = free_memory(device)
     return 1 if free is None else windows_that_fit(free, model.config, cells, dtype, frames)
-
-
-def render_fingerprint(
-    model: MagicPortraitModel,
-    features: MotionFeatures,
-    pixels: Tensor,  # (3, H, W) the portrait at the working size
-    text: Tensor,
-    options: ReenactOptions,
-) -> str:
-    """Of everything but noise, schedule and windows that decides the latents: a state file goes on only
-    where it is the same."""
-    settings = [
-        model.fingerprint,
-        str(model.dtype),
-        features.fingerprint,
-        options.guidance_scale,
-        options.guidance_strength,
-        options.round_tokens,
-    ]
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    digest.update(to_levels(pixels).numpy())
-    digest.update(text.float().cpu().contiguous().numpy())
-    return digest.hexdigest()[:32]
-
-
-def picture_size(portrait: Tensor) -> Size:
-    """Height and width of one picture (3, H, W); ValueError for anything else."""
-    if portrait.ndim != 3 or portrait.shape[0] != 3:
-        raise ValueError(f"the portrait is {tuple(portrait.shape)}; expected one picture (3, height, width)")
-    return portrait.shape[-2], portrait.shape[-1]
