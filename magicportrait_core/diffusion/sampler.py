@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("magicportrait")
 
+FRAMES_AT_ONCE = 64  # in a step's arithmetic: its temporaries stay small in clips of any length
+
 # Latents (B, C, W, h, w) float32 on the CPU, timestep, frame numbers of the B windows
 # -> v (B, C, W, h, w) after classifier-free guidance, on any device, in any precision.
 Denoiser = Callable[[Tensor, int, Windows], Tensor]
@@ -73,6 +75,7 @@ def sample_clip(
     start = noise.to("cpu", torch.float32)[:, list(layout.frames)]
     key = _key(fingerprint, start, schedule, layout)
     state = (state_file and state_file.load(key)) or RenderState(start)
+    del start
     try:
         while state.step < len(schedule):
             while (first := len(state.predictions)) < len(windows):
@@ -89,9 +92,8 @@ def sample_clip(
                 state.predictions.extend(_finite(predictions, where, _pick(windows, batch)))
                 done = state.step * len(windows) + len(state.predictions)
                 on_window(done, len(schedule) * len(windows))
-            v = layout.average(state.predictions)
-            clean = schedule.clean(state.latents, v, state.step)
-            state = RenderState(schedule.step(state.latents, v, state.step), state.step + 1)
+            latents, clean = _next_latents(state, layout, schedule)
+            state = RenderState(latents, state.step + 1)
             if state_file and (state.step % state_file.every_steps == 0 or state.step == len(schedule)):
                 state_file.save(state, key)
             on_step(state.step - 1, clean[:, list(layout.first_slots)])
@@ -142,6 +144,18 @@ def _finite(predictions: Tensor, where: str, windows: Windows) -> list[Tensor]:
                 "the model's files"
             )
     return values
+
+
+def _next_latents(state: RenderState, layout: Layout, schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """Latents after the step and the clean estimate, both (C, K, h, w), once all windows are predicted."""
+    v = layout.average(state.predictions)
+    latents, clean = torch.empty_like(v), torch.empty_like(v)
+    for first in range(0, v.shape[1], FRAMES_AT_ONCE):
+        where = slice(first, first + FRAMES_AT_ONCE)
+        now, towards = state.latents[:, where], v[:, where]
+        latents[:, where] = schedule.step(now, towards, state.step)
+        clean[:, where] = schedule.clean(now, towards, state.step)
+    return latents, clean
 
 
 def _fewer_windows(error: BaseException, seen: Tensor, advice: MemoryAdvice | None) -> int:

@@ -55,7 +55,7 @@ def test_one_step_of_the_released_pipeline(golden):
 
 @pytest.mark.parametrize("coupling", ["every_step", "independent"])
 @pytest.mark.parametrize("plan", ["open", "loop", "released"])
-@pytest.mark.parametrize("frames", [1, 5, 12, 13, 30])
+@pytest.mark.parametrize("frames", [1, 5, 12, 13, 30, 130])
 def test_a_denoiser_that_knows_the_clip_gives_that_clip(frames, plan, coupling):
     clip = frame_noise(99, range(frames), SHAPE)
     windows = plan_windows(frames, plan=plan)
