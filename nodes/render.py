@@ -84,6 +84,7 @@ def render(
     needed = bytes_per_window(config, features.size, dtype, frames)
     network = patchers.load(unet, needed * (options.windows_per_batch or 1))
     batch = options.windows_per_batch or windows_per_batch(model, features.size, frames)
+    room = min(patchers.free_bytes(unet), needed // 2)  # a window that did not fit was more than estimated
     clip = network.condition(tokens, text.to(unet.load_device, dtype))
     denoise = WatchedDenoiser(
         GuidedDenoiser(
@@ -115,9 +116,7 @@ def render(
         on_window=denoise.on_window,
         state_file=state,
         fingerprint=identity,
-        memory_advice=lambda cells, count: memory_advice(
-            config, dtype, cells, count, patchers.free_bytes(unet)
-        ),
+        memory_advice=lambda cells, count: memory_advice(config, dtype, cells, count, room),
     )
     if state is not None:
         state.remove()
