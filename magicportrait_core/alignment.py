@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .expression_groups import group_of, is_arkit
 from .head.skinning import axis_angle_to_matrix, matrix_to_axis_angle
+from .rendering.camera import Camera
 from .tracking.rotations import angle_between, euler_degrees, slerp
 from .tracking.track import FaceTrack
 
@@ -238,21 +239,39 @@ def _pose(
     return pose
 
 
-def _camera(portrait: FaceTrack, driving: FaceTrack, options: StructuredFaceAlignment, neutral: int | None):
+def _camera(
+    portrait: FaceTrack, driving: FaceTrack, options: StructuredFaceAlignment, neutral: int | None
+) -> Camera:
     """The portrait's camera; with `follow_place` the head moves as the driver's does, in metres, scaled in
-    depth.
+    depth (in size, where the camera is orthographic).
     """
     camera = portrait.camera.expand(driving.num_frames)
     strength = options.strength * options.follow_place
     if strength == 0:
         return camera
     start = neutral if neutral is not None else 0
-    view = camera.view.clone()
-    place = driving.camera.view[..., 3]
-    view[:, :2, 3] += strength * (place[:, :2] - place[start, :2])
-    if camera.projection == "perspective":
-        view[:, 2, 3] *= (place[:, 2] / place[start, 2]).clamp(0.2, 5.0) ** strength
-    return replace(camera, view=view)
+    place, distance = _place(driving.camera)
+    change = (distance / distance[start]).clamp(0.2, 5.0) ** strength
+    camera = _centred(camera)
+    view, intrinsics = camera.view.clone(), camera.intrinsics.clone()
+    view[:, :2, 3] += strength * (place - place[start])
+    if camera.projection == "orthographic":
+        intrinsics[:, 0] /= change
+    else:
+        view[:, 2, 3] *= change
+    return replace(camera, view=view, intrinsics=intrinsics)
+
+
+def _place(camera: Camera) -> tuple[Tensor, Tensor]:
+    """Metres (F, 2) across the picture, and the distance (F,) up to a factor."""
+    camera = _centred(camera)
+    if camera.projection == "orthographic":
+        return camera.view[:, :2, 3], 1 / camera.intrinsics[:, 0]
+    return camera.view[:, :2, 3], camera.view[:, 2, 3]
+
+
+def _centred(camera: Camera) -> Camera:
+    return camera.centred() if camera.projection == "orthographic" else camera
 
 
 def _check(portrait: FaceTrack, driving: FaceTrack, options: StructuredFaceAlignment) -> None:

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from .head.colours import part_colours
 from .head.model import REGIONS, HeadModel
+from .head.texture_space import TextureSpace
 from .rendering.texture import paint_faces
+from .tracking.track import FaceTrack
 
 PLAIN_GREY = 0.7
 # Half ambient, half a soft lamp above and left of the camera; see rendering.shading.spherical_harmonics.
@@ -41,6 +43,17 @@ def plain_appearance(head: HeadModel, size: int = 512) -> HeadAppearance:
     colours[outer_skin(head)] = PLAIN_GREY
     light = torch.tensor(PLAIN_LIGHT, device=head.device)[:, None].expand(9, 3).contiguous()
     return HeadAppearance(paint_faces(head.uvs, head.faces_uv, colours, size), light)
+
+
+def released_appearance(space: TextureSpace, portrait: FaceTrack) -> HeadAppearance:
+    """FLAME's skin and the light as DECA saw them in the portrait; raises ValueError where a track has no
+    codes."""
+    if portrait.texture is None or portrait.light is None:
+        raise ValueError(
+            "the portrait's track has no texture and light codes; track the portrait with DECA and SMIRK, or "
+            "take the skin from the picture"
+        )
+    return HeadAppearance(space.albedo(portrait.texture)[0], portrait.light[0])
 
 
 def outer_skin(head: HeadModel) -> Tensor:  # (T,) bool

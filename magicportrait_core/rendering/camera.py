@@ -109,6 +109,19 @@ class Camera:
             )
         return replace(self, intrinsics=self.intrinsics * scale, size=size)
 
+    def centred(self) -> Camera:
+        """The same orthographic projection with its principal point in the picture's middle, and what that
+        moves as a translation of the view."""
+        if self.projection != "orthographic":
+            raise ValueError("only an orthographic camera can be centred; a perspective one would look aside")
+        focal, cx, cy = self.intrinsics.unbind(1)
+        height, width = self.size
+        view = self.view.clone()
+        view[:, 0, 3] += (cx - width / 2) / focal
+        view[:, 1, 3] += (height / 2 - cy) / focal
+        middle = torch.full_like(focal, width / 2), torch.full_like(focal, height / 2)
+        return replace(self, view=view, intrinsics=torch.stack((focal, *middle), 1))
+
     def cropped(self, left: float, top: float, size: tuple[int, int]) -> Camera:
         """The camera of the window of `size` (height, width) whose corner is at (left, top) pixels."""
         shift = self.intrinsics.new_tensor([0.0, left, top])

@@ -29,6 +29,8 @@ CUT_CELLS = 8  # the picture is compared in 8x8 cells ...
 CUT_SAMPLES = 8  # ... of 8x8 samples each
 CUT_CHANGE = 0.3  # mean change of the cells, in [-1, 1] units, from one frame to the next
 
+OnFaces = Callable[[int, Tensor, list[FaceObservation]], None]  # a frame and all faces seen in it
+
 logger = logging.getLogger("magicportrait")
 
 
@@ -62,6 +64,7 @@ def follow_face(
     choice: FaceChoice | None = None,
     fps: float = 0.0,
     on_frame: Callable[[int], None] | None = None,  # frames looked at so far; may raise to cancel
+    on_faces: OnFaces | None = None,
 ) -> FaceObservations:
     """The chosen person in every frame. All faces of the clip are followed, so that one person is not taken
     for another when they cross, are hidden for a while, leave and return, or after a cut.
@@ -89,6 +92,8 @@ def follow_face(
             last = [run.faces[-1] for run in known]
             faces = landmarker.observe(frame, last, wanted, _search_hard(unseen))
         builder.add(number, faces, [signature_of(frame, face, landmarker.canonical) for face in faces])
+        if on_faces is not None:
+            on_faces(number, frame, faces)
         unseen = 0 if faces else unseen + 1
         num_faces.append(len(faces))
         if on_frame is not None:

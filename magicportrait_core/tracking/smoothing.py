@@ -73,7 +73,11 @@ def _smooth_head(track: FaceTrack, strength: float) -> FaceTrack:
     pose = track.pose.clone()
     pose[:, :2] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(mean_turn))
     view = torch.cat((view[..., :3], (place + (weight[..., None] * shift).nansum(1))[..., None]), -1)
-    return replace(track, pose=pose, camera=replace(track.camera, view=view))
+    camera = replace(track.camera, view=view)
+    if camera.projection == "orthographic":  # the size stands for the distance
+        size = near.mean(camera.intrinsics[:, :1].log(), DEPTH_SIGMA).exp()
+        camera = replace(camera, intrinsics=torch.cat((size, camera.intrinsics[:, 1:]), 1))
+    return replace(track, pose=pose, camera=camera)
 
 
 def _smooth_face(track: FaceTrack, options: SmoothingOptions) -> FaceTrack:
