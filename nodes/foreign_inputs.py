@@ -56,7 +56,6 @@ def encode_portrait(
     config: ModelConfig,
 ) -> Tensor:  # (1, C, h, w) float32 on the CPU, in the network's scale
     """The mean latents of the portrait; the host decides where and in which precision."""
-    check_vae(vae, config)
     latents = vae.encode(host.to_image(pixels[None]))
     unit = config.pixels_per_cell
     expected = (1, config.unet.latent_channels, pixels.shape[1] // unit, pixels.shape[2] // unit)

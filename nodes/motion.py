@@ -28,7 +28,7 @@ MAPS = {
     "trained.",
     "render": "How much the shaded head counts: light and skin. 0 ignores it, 1 is as trained.",
 }
-BYTES_PER_PIXEL = 2400  # at the encoders' peak, a chunk of frames in fp32: 0.6 GB at 512x512
+BYTES_PER_PIXEL = 600  # at the encoders' peak, in fp32: 0.16 GB at 512x512
 IN_MEMORY = 2**30  # bytes of features; larger ones (400 frames at 512x512 in half precision) go to a file
 
 

@@ -196,7 +196,7 @@ class Sampler(io.ComfyNode):
         save_every: int = 5,
         conditioning: list | None = None,
     ) -> io.NodeOutput:
-        from ..magicportrait_core.pipeline import ReenactOptions
+        from ..magicportrait_core.render_options import ReenactOptions
         from .render import Share, render
 
         options = ReenactOptions(
@@ -206,10 +206,11 @@ class Sampler(io.ComfyNode):
             guidance_strength=guidance_strength,
             plan=PLANS[window_plan],
             overlap=overlap,
+            window_frames=window_frames or None,
             coupling=COUPLINGS[coupling],
             windows_per_batch=windows_per_batch or None,
             save_every=save_every,
         )
-        picture, share = host.one_picture(portrait, "portrait"), Share(window_frames, part, parts)
+        picture, share = host.one_picture(portrait, "portrait"), Share(part, parts)
         segments, report = render(model, picture, vae, features, conditioning, options, share)
         return io.NodeOutput(segments, report, ui=host.show_text(report))

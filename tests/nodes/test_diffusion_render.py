@@ -14,7 +14,8 @@ from comfy.cli_args import LatentPreviewMethod, args
 from magicportrait_pack.magicportrait_core.diffusion.aggregation import merge_segments
 from magicportrait_pack.magicportrait_core.guidance import GuidanceMaps
 from magicportrait_pack.magicportrait_core.models.model import MagicPortraitModel
-from magicportrait_pack.magicportrait_core.pipeline import ReenactOptions, animate
+from magicportrait_pack.magicportrait_core.pipeline import animate
+from magicportrait_pack.magicportrait_core.render_options import ReenactOptions
 from magicportrait_pack.nodes import aggregation, foreign_inputs, host, motion, patchers, render, states
 from safetensors.torch import load_file
 from toy_model import TOY, randomise, write_taesd
@@ -192,7 +193,7 @@ def test_state_goes_on_where_it_stopped_and_is_removed(model, vae, features, who
 
 def test_another_seed_does_not_go_on_from_a_state(model, vae, features, monkeypatch):
     identities = [
-        render.render_identity("same", render.Share(), replace(OPTIONS, **change))
+        render.render_identity("same", replace(OPTIONS, **change))
         for change in (
             {},
             {"seed": 1},
@@ -203,7 +204,6 @@ def test_another_seed_does_not_go_on_from_a_state(model, vae, features, monkeypa
         )
     ]
     assert len(set(identities)) == len(identities)
-    assert identities[0] == render.render_identity("same", render.Share(0, 2, 3), OPTIONS)
 
 
 def test_forgotten_states_are_removed():
@@ -224,7 +224,7 @@ def test_forgotten_states_are_removed():
 def test_independent_parts_are_one_render(model, vae, features):
     options = replace(OPTIONS, coupling="independent")
     alone = run(model, vae, features, options)[0]
-    parts = [run(model, vae, features, options, render.Share(0, part, 3))[0] for part in (3, 1, 2)]
+    parts = [run(model, vae, features, options, render.Share(part, 3))[0] for part in (3, 1, 2)]
     assert torch.equal(merge_segments(parts), merge_segments([alone]))
     with pytest.raises(ValueError, match="no segment holds frames"):
         merge_segments(parts[:2])
@@ -234,16 +234,16 @@ def test_independent_parts_are_one_render(model, vae, features):
     ("part", "parts", "words"),
     [
         (3, 2, "part is 3 but parts is 2: choose part 1 to 2"),
-        (1, 4, "parts is 4, but 14 frames are 3 windows"),
+        (1, 4, "parts is 4, but the clip has 3 windows"),
     ],
 )
 def test_parts_that_do_not_exist(part, parts, words, model, vae, features):
     with pytest.raises(ValueError, match=words):
-        run(model, vae, features, share=render.Share(0, part, parts))
+        run(model, vae, features, share=render.Share(part, parts))
 
 
 def test_windows_of_another_length(model, vae, features):
-    segments = run(model, vae, features, share=render.Share(window_frames=4))[0]
+    segments = run(model, vae, features, replace(OPTIONS, window_frames=4))[0]
     assert {len(window) for window in segments.frames} == {4}
 
 
@@ -383,7 +383,7 @@ def test_conditioning_of_others_is_explained(conditioning, words):
 def test_a_vae_of_another_family_is_named(tmp_path):
     other = taesd(tmp_path, "taesd3", 16)
     with pytest.raises(ValueError, match=r"latents of 16 channels and 8 pixels a cell \(as of SD3, Flux"):
-        foreign_inputs.encode_portrait(other, PORTRAIT[:, :64, :64], TOY)
+        foreign_inputs.check_vae(other, TOY)
 
 
 def test_an_empty_vae_is_named():
