@@ -61,7 +61,7 @@ class StateFile:
             raise ValueError(f"{error}; {remedy}") from error
         if metadata.get("key") != key:
             raise ValueError(
-                f"{self.path.name} is the state of another render (another portrait, driving video, model, "
+                f"{self.path} is the state of another render (another portrait, driving video, model, "
                 f"seed, size, number of steps or windows); {remedy}"
             )
         predictions = [tensors[f"{PREDICTION}{i}"] for i in range(len(tensors) - 1)]

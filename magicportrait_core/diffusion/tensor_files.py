@@ -48,16 +48,16 @@ def read_tensors(path: Path, kind: str, version: int, what: str) -> tuple[dict[s
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{path.name} is not a readable {what} (broken, cut short or foreign: {error})"
+            f"{path} is not a readable {what} (broken, cut short or foreign: {error})"
         ) from error
     if metadata.get("format") != kind:
         raise ValueError(
-            f"{path.name} is a safetensors file but not a {what}: its format is "
+            f"{path} is a safetensors file but not a {what}: its format is "
             f"{metadata.get('format', 'not stated')!r}, expected {kind!r}"
         )
     if metadata.get("version") != str(version):
         raise ValueError(
-            f"{path.name} is a {what} of version {metadata.get('version')}, this pack reads version "
+            f"{path} is a {what} of version {metadata.get('version')}, this pack reads version "
             f"{version}; update the pack or render again"
         )
     return tensors, metadata
