@@ -26,9 +26,7 @@ FRAMES_AT_ONCE = 64  # in a step's arithmetic: its temporaries stay small in cli
 # Latents (B, C, W, h, w) float32 on the CPU, timestep, frame numbers of the B windows
 # -> v (B, C, W, h, w) after classifier-free guidance, on any device, in any precision.
 Denoiser = Callable[[Tensor, int, Windows], Tensor]
-OnWindow = Callable[
-    [int, int], None
-]  # windows denoised so far in all steps, of how many; may raise to cancel
+OnWindow = Callable[[int, int], None]  # windows denoised so far, of how many in all steps; may raise
 OnStep = Callable[[int, Tensor], None]  # step from 0, clean estimate (C, K, h, w) of the K covered frames
 MemoryAdvice = Callable[[tuple[int, int], int], str]  # (h, w), frames of a window -> memory.memory_advice()
 
