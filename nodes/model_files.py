@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import comfy.model_management
@@ -102,8 +103,12 @@ def model_folder(choice: str) -> Path:
     """The folder of a choice; FileNotFoundError says which files are missing and where to get them."""
     from ..magicportrait_core.checkpoints.presets import describe_missing
 
-    folders = [Path(root, choice) for root in folder_paths.get_folder_paths(host.MODEL_KIND)]
-    folder = next((f for f in folders if any(f.glob(f"{MARK}.*"))), folders[0])
+    roots = [Path(os.path.abspath(root)) for root in folder_paths.get_folder_paths(host.MODEL_KIND)]
+    folders = [(root, Path(os.path.abspath(root / choice))) for root in roots]
+    inside = [folder for root, folder in folders if root in (folder, *folder.parents)]
+    if not inside:
+        raise FileNotFoundError(f"Model {choice!r} is not a folder in {roots[0]}: choose one from the list.")
+    folder = next((f for f in inside if any(f.glob(f"{MARK}.*"))), inside[0])
     missing = describe_missing(folder)
     if missing:
         raise FileNotFoundError(missing)

@@ -401,3 +401,15 @@ def test_the_toy_vae_encodes_the_portrait_in_the_networks_scale(vae):
     pixels = torch.full((3, 64, 64), 0.5)  # 0.75 in [0, 1]
     latents = foreign_inputs.encode_portrait(vae, pixels, TOY)
     torch.testing.assert_close(latents, torch.full((1, 4, 8, 8), 4 * (0.75 - 0.5)), rtol=0, atol=1e-3)
+
+
+def test_the_host_encodes_the_mean_of_the_latents():
+    sizes = {"double_z": True, "z_channels": 4, "resolution": 64, "in_channels": 3, "out_ch": 3, "ch": 32}
+    sizes |= {"ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
+    vae = comfy.sd.VAE(sd={}, config={"params": {"ddconfig": sizes, "embed_dim": 4}}, dtype=torch.float32)
+    network = randomise(vae.first_stage_model, torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        latents = foreign_inputs.encode_portrait(vae, PORTRAIT[:, :64, :128], TOY)
+        moments = network.quant_conv(network.encoder(PORTRAIT[None, :, :64, :128]))
+    assert moments.shape == (1, 8, 8, 16) and latents.std() > 0.01
+    torch.testing.assert_close(latents, moments[:, :4] * TOY.latent_scale)
