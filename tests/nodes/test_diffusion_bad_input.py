@@ -200,10 +200,8 @@ def test_predictions_that_overflow(fails):
     workflow = graph()
     workflow["model"]["inputs"]["model"] = "loud"
     error = fails(workflow)
-    assert (
-        "frames 0-5 in step 1 of 2 holds values that are not finite" in error
+    assert "frames 0-5 in step 1 of 2 holds values that are not finite" in error
     assert "choose bf16 or fp32 in Load MagicPortrait Model" in error
-    )
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
