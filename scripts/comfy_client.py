@@ -148,8 +148,11 @@ class ComfyClient:
 
     async def _outputs(self, session, prompt_id: str) -> dict:
         for _ in range(100):
-            async with session.get(f"{self.url}/history/{prompt_id}") as answer:
-                history = await answer.json()
+            try:
+                async with session.get(f"{self.url}/history/{prompt_id}") as answer:
+                    history = await answer.json()
+            except aiohttp.ClientError:  # the server is gone
+                break
             if prompt_id in history:
                 return history[prompt_id].get("outputs", {})
             await asyncio.sleep(0.05)

@@ -196,6 +196,10 @@ def write_documentation(root: Path, columns: dict[str, list[np.ndarray]]) -> Non
         "guidance_maps": ("depth", "normal"),
         "save_track": ("driver, tracked head",),
         "reuse_saved_track": ("portrait", "portrait moves"),
+        # What goes into the diffusion model; its weights are not here, so neither are its results.
+        "reenactment": ("portrait", "normal"),
+        "reenactment_long": ("driver, tracked head", "normal"),
+        "reenactment_two_workers": ("normal", "depth"),
     }
     for name, labels in templates.items():
         tiles = [crop_tile(columns[label][-1], len(labels)) for label in labels]

@@ -37,6 +37,8 @@ PREVIEW_HEIGHTS = {
     "MagicPortraitFlowWarpPreview": 400,
     "MagicPortraitSaveTrack": 80,
     "MagicPortraitLoadTrack": 80,
+    "MagicPortraitSampler": 320,
+    "CLIPTextEncode": 100,
 }
 NOTE_WIDTH, NOTE_COLUMNS = 620, 80  # pixels, and the letters that fit into them
 GROUP_COLOURS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#88A")
@@ -171,7 +173,9 @@ class Writer:
             if is_widget(spec):
                 value = values[name]
                 listed.append(default_of(spec) if isinstance(value, Out) else value)
-                if spec[1].get("image_upload") or spec[1].get("video_upload"):
+                if options_of(spec).get("control_after_generate"):
+                    listed.append("fixed")  # a seed that changes by itself would never find a kept result
+                if {"image_upload", "video_upload"} & set(options_of(spec)):
                     listed.append("image")  # the upload button
         return listed
 
@@ -260,15 +264,18 @@ def missing_models(node: Node) -> dict:
     return {"models": files} if files else {}
 
 
+def options_of(spec: list) -> dict:
+    return spec[1] if len(spec) > 1 else {}
+
+
 def is_widget(spec: list) -> bool:
     """True for inputs with a control of their own on the node."""
-    options = spec[1] if len(spec) > 1 else {}
-    return (isinstance(spec[0], list) or spec[0] in WIDGET_TYPES) and not options.get("forceInput")
+    return (isinstance(spec[0], list) or spec[0] in WIDGET_TYPES) and not options_of(spec).get("forceInput")
 
 
 def default_of(spec: list):
     """The value that a fresh node shows."""
-    options = spec[1] if len(spec) > 1 else {}
+    options = options_of(spec)
     if "default" in options:
         return options["default"]
     if spec[0] == "COMFY_DYNAMICCOMBO_V3":

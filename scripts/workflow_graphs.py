@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 # What the file widgets show until the user chooses; the demo and the tests use these names.
 PORTRAIT, DRIVING, TRACK = "portrait.png", "driving.mp4", "magicportrait/track_00001_.safetensors [output]"
+RELEASED = "released"  # models/magicportrait/released
+PROMPT = "A close up of a person."  # what the released model was trained with
 
 
 @dataclass(frozen=True)
@@ -66,15 +68,24 @@ INPUTS = {
     "driving": Node("LoadVideo", "Driving video", 0, {"file": DRIVING}),
     "tracker": Node("MagicPortraitLoadTracker", "Head and tracker", 0),
 }
-TRACKING = {
-    "track": Node(
-        "MagicPortraitTrackVideo",
-        "Track the driver",
-        1,
-        {"head_tracker": Out("tracker", "head_tracker"), "video": Out("driving", "VIDEO")},
-        320,
-    ),
-}
+VAE_FILE = ModelFile(
+    "vae-ft-mse-840000-ema-pruned.safetensors",
+    "vae",
+    "https://huggingface.co/stabilityai/sd-vae-ft-mse-original/resolve/main/"
+    "vae-ft-mse-840000-ema-pruned.safetensors",
+)
+TEXT_FILE = ModelFile(
+    "clip_l.safetensors",
+    "text_encoders",
+    "https://huggingface.co/comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors",
+)
+
+
+def track(column: int, **inputs) -> dict:
+    inputs = {"head_tracker": Out("tracker", "head_tracker"), "video": Out("driving", "VIDEO")} | inputs
+    return {"track": Node("MagicPortraitTrackVideo", "Track the driver", column, inputs, 320)}
+
+
 FPS, AUDIO = Out("track", "fps"), Out("track", "audio")
 
 
@@ -89,7 +100,7 @@ def align(driving: Out, column: int) -> dict:
     }
 
 
-def guidance(column: int) -> dict:
+def guidance(column: int, **inputs) -> dict:
     return {
         "guidance": Node(
             "MagicPortraitRenderGuidance",
@@ -99,9 +110,52 @@ def guidance(column: int) -> dict:
                 "aligned": Out("align", "aligned"),
                 "portrait": Out("portrait", "IMAGE"),
                 "portrait_track": Out("align", "portrait_track"),
+                **inputs,
             },
             320,
         )
+    }
+
+
+def model_files(column: int) -> dict:
+    """The networks, and what the host brings for them."""
+    return {
+        "model": Node("MagicPortraitLoadModel", "MagicPortrait", column, {"model": RELEASED}, 360),
+        "vae": Node("VAELoader", "VAE", column, {"vae_name": VAE_FILE.name}, files=(VAE_FILE,)),
+        "clip": Node("CLIPLoader", "Text encoder", column, {"clip_name": TEXT_FILE.name}, files=(TEXT_FILE,)),
+        "prompt": Node(
+            "CLIPTextEncode", "Prompt of the training", column, {"clip": Out("clip", "CLIP"), "text": PROMPT}
+        ),
+    }
+
+
+def features(column: int) -> dict:
+    inputs = {"model": Out("model", "model"), "guidance": Out("guidance", "guidance")}
+    return {"features": Node("MagicPortraitEncodeGuidance", "Motion features", column, inputs)}
+
+
+def sampler(column: int, key: str = "sampler", title: str = "Sampler", **inputs) -> dict:
+    inputs = {
+        "model": Out("model", "model"),
+        "portrait": Out("portrait", "IMAGE"),
+        "vae": Out("vae", "VAE"),
+        "features": Out("features", "features"),
+        "conditioning": Out("prompt", "CONDITIONING"),
+    } | inputs
+    return {key: Node("MagicPortraitSampler", title, column, inputs, 340)}
+
+
+def result(column: int, *samplers: str) -> dict:
+    """Segments to a video with the driver's sound and rate, in two columns."""
+    segments = {f"segments.segments{i}": Out(key, "segments") for i, key in enumerate(samplers)}
+    return {
+        "aggregate": Node("MagicPortraitTemporalAggregate", "One timeline", column, segments),
+        "decode": Node(
+            "VAEDecode", "Frames", column, {"samples": Out("aggregate", "latent"), "vae": Out("vae", "VAE")}
+        ),
+        **save_video(
+            "Save reenactment", Out("decode", "IMAGE"), "magicportrait/reenactment", column, FPS, AUDIO
+        ),
     }
 
 
@@ -142,7 +196,7 @@ GRAPHS = {
         ("Inputs", "Track", "Align", "Warp and render", "Results", "", "Geometry", ""),
         {
             **INPUTS,
-            **TRACKING,
+            **track(1),
             **align(Out("track", "track"), 2),
             **warp(3),
             **guidance(3),
@@ -162,7 +216,7 @@ GRAPHS = {
         ("Inputs", "Track", "Align", "Render", "Results", ""),
         {
             **INPUTS,
-            **TRACKING,
+            **track(1),
             **align(Out("track", "track"), 2),
             **guidance(3),
             **map_videos(4),
@@ -178,7 +232,7 @@ GRAPHS = {
         {
             "driving": INPUTS["driving"],
             "tracker": INPUTS["tracker"],
-            **TRACKING,
+            **track(1),
             "save": Node("MagicPortraitSaveTrack", "Save the track", 2, {"track": Out("track", "track")}),
             **save_video("Save tracked head", Out("track", "overlay"), "magicportrait/tracked_head", 2, FPS),
         },
@@ -203,6 +257,82 @@ GRAPHS = {
                 3,
                 Out("load", "fps"),
             ),
+        },
+    ),
+    "reenactment": Graph(
+        """
+        ## A portrait is re-enacted by the diffusion model
+        1. **MagicPortrait**: put the released files into the folder `models/magicportrait/released`:
+           `denoising_unet.pth`, `motion_module-*.pth`, `reference_unet.pth`, `guidance_encoder_depth.pth`,
+           `guidance_encoder_normal.pth` and `guidance_encoder_render.pth`. The GitHub project
+           weimengting/MagicPortrait links them. Models of your own go into a folder beside it.
+        2. **VAE** of SD 1.5 in `models/vae`, **Text encoder** CLIP-L in `models/text_encoders`.
+        3. **Portrait** and **Driving video**: faces that fill a good part of the picture, as in the training.
+
+        Look at **portrait_warp_preview** first: it shows in seconds whether the motion is right.
+        The picture of this template shows a portrait and its guidance, not a result.
+        """,
+        ("Inputs", "Model files", "Track", "Align", "Guidance", "Sample", "Result", ""),
+        {
+            **INPUTS,
+            **model_files(1),
+            **track(2),
+            **align(Out("track", "track"), 3),
+            **guidance(4),
+            **features(5),
+            **sampler(5),
+            **result(6, "sampler"),
+        },
+    ),
+    "reenactment_long": Graph(
+        """
+        ## A long video
+        Memory depends on the window, not on the length. **Sampler** saves its state every 2 steps
+        (`save_every`): when you cancel the render, or ComfyUI is stopped, run the same workflow again. It
+        goes on from there, with the identical result, as long as the seed stays *fixed*.
+
+        - **Track the driver** and **Guidance maps** show 64 frames as pictures; the model gets all of them.
+        - Windows share 4 frames (`overlap`), which joins them more smoothly and takes a third longer.
+        - What grows with the length are the finished frames, in ordinary memory: 3 MB each at 512 x 512, so
+          5 GB a minute. For more, take one piece after the other: `start_frame` and `frame_limit` of
+          **Track the driver**.
+        - Files and folders are those of **reenactment**.
+        """,
+        ("Inputs", "Model files", "Track", "Align", "Guidance", "Sample", "Result", ""),
+        {
+            **INPUTS,
+            **model_files(1),
+            **track(2, overlay_frames=64),
+            **align(Out("track", "track"), 3),
+            **guidance(4, image_frames=64),
+            **features(5),
+            **sampler(5, save_every=2, overlap=4),
+            **result(6, "sampler"),
+        },
+    ),
+    "reenactment_two_workers": Graph(
+        """
+        ## Two workers, one timeline
+        Each sampler renders its part of the clip's windows (`part` of `parts`), and **One timeline** joins
+        them. Windows are independent segments here, so that workers need not talk to each other; they are
+        blended where they overlap.
+
+        On two machines: open this on both, with the same inputs and the same seed. Keep one sampler on each
+        and connect it to *Save Segments*. Copy the files into one machine's `input` folder, read them with
+        two *Load Segments* and connect these to **One timeline**. The noise belongs to the frame, so it does
+        not matter who renders what.
+        """,
+        ("Inputs", "Model files", "Track", "Align", "Guidance", "Sample", "Result", ""),
+        {
+            **INPUTS,
+            **model_files(1),
+            **track(2),
+            **align(Out("track", "track"), 3),
+            **guidance(4),
+            **features(5),
+            **sampler(5, "first", "Worker 1 of 2", coupling="independent segments", part=1, parts=2),
+            **sampler(5, "second", "Worker 2 of 2", coupling="independent segments", part=2, parts=2),
+            **result(6, "first", "second"),
         },
     ),
 }

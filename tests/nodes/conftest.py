@@ -15,6 +15,11 @@ from host import COMFYUI_VERSION, cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 ALIAS = "magicportrait_pack"  # the pack as a package: `from magicportrait_pack.nodes import tracking`
+SERVER_ARGUMENTS = (
+    "--cpu",
+    "--preview-method",
+    "latent2rgb",
+)  # the browser asks for previews, our client cannot
 FOLDER_NAME = "Magic-Portrait_Pack"  # folder names come from users and managers: nothing may depend on them
 
 
@@ -63,7 +68,7 @@ def server(tmp_path_factory):
     """One real ComfyUI for the whole session, with the pack under a folder name of its own."""
     base = tmp_path_factory.mktemp("comfyui")
     with ComfyServer(
-        local_interpreter(), COMFYUI, base, base / "server.log", ROOT, pack_name=FOLDER_NAME
+        local_interpreter(), COMFYUI, base, base / "server.log", ROOT, FOLDER_NAME, SERVER_ARGUMENTS
     ) as running:
         yield running
 
@@ -77,6 +82,20 @@ def client(server) -> ComfyClient:
 def object_info(client) -> dict:
     """Every node the server offers, as it describes them to its clients."""
     return client.get_json("/object_info")
+
+
+@pytest.fixture(scope="session")
+def toy_models(server) -> None:
+    """A toy MagicPortrait with and without a text embedding, an autoencoder and a text encoder."""
+    from toy_model import write_model, write_models
+
+    models = server.base / "models"
+    write_models(models)
+    write_model(models / "magicportrait" / "toy_with_text", text=True)
+    yield
+    (
+        models / "text_encoders" / "clip_l.safetensors"
+    ).unlink()  # 250 MB; pytest keeps folders of three sessions
 
 
 @pytest.fixture(autouse=True)

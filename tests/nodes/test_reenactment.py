@@ -1,0 +1,218 @@
+"""The diffusion workflows on a toy model in the real server: results, twice, in parts, cancelled, killed."""
+
+from __future__ import annotations
+
+import io
+import time
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+import torch
+from comfy_client import ComfyClient, Run
+from comfy_server import ComfyServer, local_interpreter
+from demo_pictures import read_video, write_driving, write_portrait, write_video
+from example_workflows import add_sound, api, inputs_of, node_named, saved_file
+from PIL import Image
+from safetensors.torch import load_file
+
+FRAMES, FPS = 14, 15  # three windows of 6 frames
+SIZE = (128, 192)  # height, width: not square, so that a mistaken order of axes shows
+
+
+@pytest.fixture(scope="module")
+def inputs(server, toy_models):
+    """A small portrait, two clips of one man, one with sound."""
+    folder = server.input_folder
+    write_portrait(None, folder / "large.png")
+    Image.open(folder / "large.png").crop((0, 60, 512, 401)).resize(SIZE[::-1]).save(folder / "small.png")
+    write_driving(folder / "both.mp4", max_frames=2 * FRAMES)
+    frames = list(read_video(folder / "both.mp4"))
+    write_video(folder / "silent.mp4", frames[:FRAMES], Fraction(FPS))
+    write_video(folder / "other.mp4", frames[FRAMES:], Fraction(FPS))
+    add_sound(folder / "silent.mp4", folder / "spoken.mp4", FRAMES / FPS)
+    return folder
+
+
+class Render:
+    """A workflow at toy size, what became of it, and its latents."""
+
+    def __init__(self, client, server, workflow: dict):
+        self.server, self.workflow = server, workflow
+        self.run: Run = client.run(workflow)
+        assert self.run.status == "success", self.run.error
+
+    @property
+    def frames(self) -> np.ndarray:  # (F, H, W, 3), exactly; the host's video files differ from run to run
+        items = self.run.outputs[node_named(self.workflow, "Pictures")]["images"]
+        return np.stack([np.asarray(Image.open(self.server.output_folder / i["filename"])) for i in items])
+
+    @property
+    def latents(self) -> torch.Tensor:  # (F, 4, h, w)
+        return load_file(saved_file(self.server, self.workflow, self.run, "Latents"))["latent_tensor"]
+
+    def executed(self, title: str) -> bool:
+        return node_named(self.workflow, title) in self.run.executed_nodes()
+
+
+def toy(name: str, sampler: dict | None = None, driving: str = "spoken.mp4", size: int = 128) -> dict:
+    """A workflow with the toy model and small inputs; `sampler` changes widgets of every sampler in it."""
+    workflow = api(name)
+    inputs_of(workflow, "Portrait")["image"] = "small.png"
+    inputs_of(workflow, "Driving video")["file"] = driving
+    inputs_of(workflow, "MagicPortrait")["model"] = "toy"
+    inputs_of(workflow, "VAE")["vae_name"] = "taesd"
+    inputs_of(workflow, "Motion features")["size"] = size
+    for node in workflow.values():
+        if node["class_type"] == "MagicPortraitSampler":
+            node["inputs"] |= {"steps": 3, **(sampler or {})}
+    for title, kind, inputs in (
+        ("Latents", "SaveLatent", {"samples": [node_named(workflow, "One timeline"), 0]}),
+        ("Pictures", "SaveImage", {"images": [node_named(workflow, "Frames"), 0]}),
+    ):
+        inputs["filename_prefix"] = "toy"
+        workflow[title] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+    return workflow
+
+
+@pytest.fixture(scope="module")
+def render(client, server, inputs):
+    return lambda *arguments, **changes: Render(client, server, toy(*arguments, **changes))
+
+
+@pytest.fixture(scope="module")
+def first(render) -> Render:
+    return render("reenactment")
+
+
+def test_a_portrait_and_a_clip_become_a_video(first, server):
+    assert first.latents.shape == (FRAMES, 4, SIZE[0] // 8, SIZE[1] // 8)
+    video = saved_file(server, first.workflow, first.run, "Save reenactment")
+    frames = np.stack(list(read_video(video))).astype(int)
+    assert frames.shape == (FRAMES, *SIZE, 3)
+    assert np.abs(frames - first.frames).mean() < 6, "more than what the video codec takes"
+    with av.open(str(video)) as opened:
+        assert opened.streams.video[0].average_rate == FPS
+        sound = sum(frame.samples for frame in opened.decode(audio=0)) / opened.streams.audio[0].rate
+        assert abs(sound - FRAMES / FPS) < 1 / FPS
+
+
+def test_the_vae_of_the_host_shows_the_latents(first):
+    """The toy autoencoder shows 0.5 + clean / 4 in each 8 x 8 pixels; clean is in the network's scale."""
+    clean = first.latents[:, :3] * 0.18215
+    colours = (0.5 + 3 * torch.tanh(clean / 3) / 4).clamp(0, 1).movedim(1, -1)
+    shown = torch.from_numpy(first.frames[:, ::8, ::8]).float() / 255
+    torch.testing.assert_close(shown, colours, rtol=0, atol=1.01 / 255)
+    assert (first.latents[1:] - first.latents[:-1]).abs().mean() > 0.1 * first.latents.std()
+
+
+def test_progress_and_previews_while_sampling(first):
+    sampler = node_named(first.workflow, "Sampler")
+    done = [event.data["value"] / event.data["max"] for event in first.run.of_kind("progress", sampler)]
+    assert done == sorted(done) and done[-1] == 1
+    previews = first.run.of_kind("preview", sampler)
+    assert previews and Image.open(io.BytesIO(previews[-1].data["bytes"])).format == "JPEG"
+    report = first.run.outputs[sampler]["text"][0]
+    assert "3 windows" in report, report
+
+
+def test_same_again_executes_nothing(first, client):
+    assert client.run(first.workflow).executed_nodes() == []
+
+
+def test_same_seed_gives_the_same_frames_after_the_host_forgot_everything(first, render, client):
+    client.free()
+    time.sleep(0.5)  # the server answers before it has forgotten
+    again = render("reenactment")
+    assert again.executed("Sampler") and again.executed("Track the driver")
+    assert torch.equal(again.latents, first.latents)
+    assert np.array_equal(again.frames, first.frames)
+
+
+def test_another_seed_samples_only(first, render):
+    other = render("reenactment", {"seed": 43})
+    assert other.executed("Sampler") and not other.executed("Track the driver")
+    assert not other.executed("Motion features")
+    assert (other.latents - first.latents).abs().mean() > 0.1 * first.latents.std()
+
+
+def test_another_driver_gives_other_frames(first, render):
+    other = render("reenactment", driving="other.mp4")
+    assert not other.executed("MagicPortrait"), "the model was loaded again"
+    change = (other.latents - first.latents).abs().mean((1, 2, 3))
+    assert (change > 0.02 * first.latents.std()).all(), change
+
+
+def test_windows_at_a_time_change_rounding_only(first, render):
+    together = render("reenactment", {"windows_per_batch": 3})
+    assert together.executed("Sampler")
+    torch.testing.assert_close(together.latents, first.latents, rtol=0, atol=2e-4)
+
+
+def test_two_workers_are_one_render(render):
+    settings = {"coupling": "independent segments", "windows_per_batch": 1}
+    alone = render("reenactment", settings)
+    shared = render("reenactment_two_workers", settings)
+    assert shared.frames.shape == (FRAMES, *SIZE, 3)
+    assert torch.equal(alone.latents, shared.latents)
+
+
+def test_a_long_video_with_overlaps(render):
+    long = render("reenactment_long")
+    assert long.frames.shape == (FRAMES, *SIZE, 3)
+    assert bool(long.latents.isfinite().all())
+
+
+def test_the_stored_embedding_makes_the_text_encoder_needless(render, client, server):
+    workflow = toy("reenactment")
+    for title in ("Text encoder", "Prompt of the training"):
+        del workflow[node_named(workflow, title)]
+    del inputs_of(workflow, "Sampler")["conditioning"]
+    inputs_of(workflow, "MagicPortrait")["model"] = "toy_with_text"
+    assert Render(client, server, workflow).frames.shape == (FRAMES, *SIZE, 3)
+    inputs_of(workflow, "MagicPortrait")["model"] = "toy"
+    run = client.run(workflow)
+    assert run.status == "error" and "CLIP Text Encode" in run.error
+
+
+def test_missing_released_files_are_named_before_anything_runs(client, inputs):
+    workflow = toy("reenactment")
+    inputs_of(workflow, "MagicPortrait")["model"] = "released"
+    run = client.run(workflow)
+    assert run.status == "rejected" and "denoising_unet" in run.error and "released" in run.error
+
+
+@pytest.mark.parametrize("title", ["Motion features", "Sampler"])
+def test_cancel_takes_less_than_a_second(title, client, inputs):
+    workflow = toy("reenactment", {"steps": 50, "seed": 7}, size=384)
+    node = node_named(workflow, title)
+    run = client.run(workflow, cancel_when=lambda event: event.kind == "progress" and event.node == node)
+    assert run.status == "interrupted", run.error
+    assert run.cancel_seconds < 1.0
+    assert client.get_json("/queue")["queue_running"] == []
+
+
+def test_a_killed_render_goes_on_with_the_identical_result(render, server, comfyui, tmp_path):
+    workflow = toy("reenactment", {"steps": 8, "save_every": 2, "seed": 5})
+    sampler = node_named(workflow, "Sampler")
+    for shared in ("models", "input"):
+        (tmp_path / shared).symlink_to(server.base / shared, target_is_directory=True)
+    mortal = ComfyServer(local_interpreter(), comfyui, tmp_path, tmp_path / "log", pack_name="magicportrait")
+
+    def kill_half_way(event) -> None:
+        if event.kind == "progress" and event.node == sampler and 2 * event.data["value"] > event.data["max"]:
+            mortal.kill()
+
+    with mortal:
+        broken = ComfyClient(mortal.url).run(workflow, on_event=kill_half_way)
+        assert broken.status == "error" and "closed the connection" in broken.error
+        assert len(list(tmp_path.glob("user/magicportrait/renders/*"))) == 1
+        mortal.start()
+        rest = Render(ComfyClient(mortal.url), mortal, workflow)
+        assert "went on from a render" in rest.run.outputs[sampler]["text"][0]
+        assert list(tmp_path.glob("user/magicportrait/renders/*")) == [], (
+            "nothing is left of a finished render"
+        )
+    whole = render("reenactment", {"steps": 8, "save_every": 2, "seed": 5})
+    assert torch.equal(rest.latents, whole.latents)
