@@ -85,7 +85,18 @@ def test_a_newer_diffusers_is_tried_with_a_warning(monkeypatch, caplog):
 
 
 def test_core_imports_only_what_comfyui_brings(comfyui):
-    brought = {"torch", "numpy", "scipy", "safetensors", "einops", "PIL", "av", "transformers", "__future__"}
+    brought = {
+        "torch",
+        "numpy",
+        "scipy",
+        "safetensors",
+        "einops",
+        "PIL",
+        "av",
+        "tqdm",
+        "transformers",
+        "__future__",
+    }
     optional = {"numba", "pytorch3d"}
     for path in python_files("magicportrait_core"):
         foreign = imported_modules(path) - set(sys.stdlib_module_names) - brought - optional

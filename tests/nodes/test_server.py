@@ -12,6 +12,12 @@ NODES = {
     "MagicPortraitFlowWarpPreview",
     "MagicPortraitSaveTrack",
     "MagicPortraitLoadTrack",
+    "MagicPortraitLoadModel",
+    "MagicPortraitEncodeGuidance",
+    "MagicPortraitSampler",
+    "MagicPortraitTemporalAggregate",
+    "MagicPortraitSaveSegments",
+    "MagicPortraitLoadSegments",
 }
 IMPORT_LINE = re.compile(r"([\d.]+) seconds( \(IMPORT FAILED\))?: .*custom_nodes.(.+?)\s*$", re.MULTILINE)
 
