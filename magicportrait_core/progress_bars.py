@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TextIO
 
@@ -29,9 +30,8 @@ class ProgressBars:
             self._open(stage, total)
         if self.bar is None:
             return
-        if (
-            self.bar.n == 0 and done > 1
-        ):  # a render that goes on: what was done before says nothing of the speed
+        # A render that goes on: what was done before says nothing about the speed.
+        if self.bar.n == 0 and done > 1:
             self.bar.initial = self.bar.n = self.bar.last_print_n = done - 1
         self.bar.update(done - self.bar.n)
 
@@ -45,8 +45,9 @@ class ProgressBars:
         self.close()
         self.stage = stage
         if self.out.isatty():
+            columns, rows = shutil.get_terminal_size()  # of a usual terminal where it does not say
             self.bar = tqdm(
-                desc=f"{TITLES[stage]:<18}", total=total or None, file=self.out, dynamic_ncols=True
+                desc=f"{TITLES[stage]:<18}", total=total or None, file=self.out, ncols=columns, nrows=rows
             )
         else:
             print(f"{TITLES[stage]} ...", file=self.out, flush=True)
