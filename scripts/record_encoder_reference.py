@@ -35,7 +35,7 @@ def formula_weight(name: str, like: Tensor) -> Tensor:
     if name.endswith("running_var"):
         values = values + 0.5
     elif like.ndim == 1 and name.endswith("weight"):
-        values = 0.4 + 0.4 * values
+        values = 0.8 + 0.4 * values
     elif like.ndim == 1:
         values = 0.2 * values - 0.1
     else:
@@ -48,7 +48,9 @@ def formula_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def formula_pictures() -> Tensor:  # (2, 3, 224, 224) 0..1
-    return noise("pictures", torch.Size((2, 3, 224, 224))).float()
+    """Noise, and the same under a shade that grows to the right."""
+    plain = noise("pictures", torch.Size((3, 224, 224)))
+    return torch.stack((plain, plain * torch.linspace(0, 1, 224, dtype=torch.float64))).float()
 
 
 @torch.no_grad()
