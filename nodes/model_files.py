@@ -66,7 +66,7 @@ class LoadModel(io.ComfyNode):
         try:
             if model is not None:
                 model_folder(model)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, ValueError) as error:
             return str(error)
         return True
 
@@ -74,7 +74,7 @@ class LoadModel(io.ComfyNode):
     def fingerprint_inputs(cls, model: str | None = None, dtype: str = AUTO) -> str:
         try:
             files = sorted(model_folder(model).iterdir()) if model else []
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):
             files = []
         times = [f"{file.name} {file.stat().st_mtime}" for file in files if file.is_file()]
         return f"{model} {dtype} {times}"
@@ -100,7 +100,10 @@ def model_choices() -> list[str]:
 
 
 def model_folder(choice: str) -> Path:
-    """The folder of a choice; FileNotFoundError says which files are missing and where to get them."""
+    """The folder of a choice; FileNotFoundError says which files are missing and where to get them.
+
+    ValueError when two files of the folder would do equally well.
+    """
     from ..magicportrait_core.checkpoints.presets import describe_missing
 
     roots = [Path(os.path.abspath(root)) for root in folder_paths.get_folder_paths(host.MODEL_KIND)]

@@ -317,7 +317,9 @@ def test_segments_that_are_not_there(client, inputs):
     assert run.status == "rejected" and "'gone.segments.safetensors' is not in" in run.error
 
 
-@pytest.mark.parametrize(("model", "file"), [("partial", "appearance_net"), ("released", "denoising_unet")])
+@pytest.mark.parametrize(
+    ("model", "file"), [("partial", "reference_unet.pth"), ("released", "denoising_unet.pth")]
+)
 def test_model_with_files_missing_is_refused_before_anything_runs(model, file, client, inputs):
     workflow = graph()
     workflow["model"]["inputs"]["model"] = model

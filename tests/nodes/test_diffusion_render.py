@@ -150,20 +150,28 @@ def test_the_host_may_take_everything_between_two_runs(model, vae, features, who
     assert all(torch.equal(a, b) for a, b in zip(again.latents, whole.latents, strict=True))
 
 
-def test_a_streamed_network_renders_the_same(model, vae, features, whole, monkeypatch):
-    load = patchers.load
+@pytest.mark.parametrize("state", ["NO_VRAM", "LOW_VRAM", "NORMAL_VRAM"])
+def test_a_card_that_is_too_small_renders_the_same(state, model, vae, features, whole, monkeypatch):
+    """The host's own decisions for --novram, --lowvram and neither; the CPU stands for a full card."""
+    host_memory = comfy.model_management
 
-    def load_nothing(network, working_bytes):
-        result = load(network, working_bytes)
-        network.detach()
-        network.partially_load(network.load_device, 0.1)
-        return result
+    def nearly_none(device=None, torch_free_too=False):
+        free = host_memory.minimum_inference_memory()
+        return (free, 0) if torch_free_too else free
 
-    monkeypatch.setattr(patchers, "load", load_nothing)
+    host_memory.unload_all_models()
+    monkeypatch.setattr(host_memory, "is_device_cpu", lambda device: False)
+    monkeypatch.setattr(host_memory, "vram_state", host_memory.VRAMState[state])
+    monkeypatch.setattr(host_memory, "lowvram_available", True)
+    monkeypatch.setattr(host_memory, "get_free_memory", nearly_none)
+    monkeypatch.setattr(host_memory, "MIN_WEIGHT_MEMORY_RATIO", 0.0)
     again = run(model, vae, features)[0]
-    assert model.denoising_unet.model.model_lowvram
+    network = model.denoising_unet
+    assert network.model.model_lowvram and network.loaded_size() == 0
     assert all(torch.equal(a, b) for a, b in zip(again.latents, whole.latents, strict=True))
-    comfy.model_management.unload_all_models()
+    monkeypatch.undo()
+    host_memory.unload_all_models()
+    assert not network.model.model_lowvram
 
 
 def kept() -> list[Path]:
