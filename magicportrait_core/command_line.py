@@ -79,13 +79,14 @@ def run_reenact(given: argparse.Namespace) -> int:
     portrait, driving, head = load_image(given.portrait), open_driving(given), load_head(given.head)
     alignment, options = alignment_of(given), options_of(given)
     text = text_embedding(given.text, given.clip)
-    vae = load_vae(given.vae)
-    model = load_model(given.model, dtype_of(given.dtype, device))
+    vae, bars = load_vae(given.vae), ProgressBars()
+    model = load_model(
+        given.model, dtype_of(given.dtype, device), on_step=lambda done, total: bars("load", done, total)
+    )
     if text is None and model.text is None:
         raise ValueError(f"{given.model.name} holds no text embedding; give --clip clip_l.safetensors")
     if given.anew:
         options.state_file.unlink(missing_ok=True)
-    bars = ProgressBars()
     try:
         result = reenact(
             portrait,
@@ -129,11 +130,16 @@ def run_convert(given: argparse.Namespace) -> int:
 
 
 def run_files(given: argparse.Namespace) -> int:
-    """The files command: 0 when nothing is missing."""
-    from .checkpoints.presets import describe_missing
+    """The files command: what is there, what is missing and where to get it; 0 when nothing is missing."""
+    from .checkpoints.presets import describe_missing, find_files
 
     missing = describe_missing(given.model)
-    print(missing or f"{given.model}: nothing is missing")
+    files = find_files(given.model)
+    for role, path in files.paths.items():
+        print(f"{role:<24} {path.name}")
+    for file in files.missing:
+        print(f"{file.role:<24} missing: {file.published}, {file.size}")
+    print(missing or f"{given.model} is complete")
     return 1 if missing else 0
 
 

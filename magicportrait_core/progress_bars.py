@@ -9,6 +9,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 TITLES = {
+    "load": "Loading the model",
     "track": "Following the face",
     "fit": "Fitting the head",
     "guidance": "Rendering guidance",

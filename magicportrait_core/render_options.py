@@ -52,6 +52,15 @@ class ReenactOptions:
     save_every: int = 5  # steps
     features_file: Path | None = None  # keeps the motion features of long clips out of memory
 
+    def __post_init__(self):
+        check_guidance(self.guidance_scale, self.guidance_strength)
+        ddim_schedule(self.steps)
+        frame_noise(self.seed, (), (1, 1, 1))
+        if self.windows_per_batch is not None and self.windows_per_batch < 1:
+            raise ValueError(f"windows_per_batch={self.windows_per_batch}; expected at least 1")
+        if self.state_file is not None:
+            StateFile(self.state_file, self.save_every)
+
 
 def check_inputs(
     model: MagicPortraitModel, vae: Autoencoder, text: Tensor | None, options: ReenactOptions
@@ -66,15 +75,8 @@ def check_inputs(
             "prompt (magicportrait_core.embed_prompt makes it from CLIP-L)"
         )
     check_text(text, config)
-    check_guidance(options.guidance_scale, options.guidance_strength)
     checked_strengths(options.map_strengths, config)
     planned_windows(config.unet.max_frames, config, options)
-    ddim_schedule(options.steps)
-    frame_noise(options.seed, (), (1, 1, 1))
-    if options.windows_per_batch is not None and options.windows_per_batch < 1:
-        raise ValueError(f"windows_per_batch={options.windows_per_batch}; expected at least 1")
-    if options.state_file is not None:
-        StateFile(options.state_file, options.save_every)
     return text
 
 

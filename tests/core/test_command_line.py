@@ -128,7 +128,7 @@ def test_the_seed_and_the_maps_matter(folder, tmp_path):
 def test_bad_input_is_said_in_one_sentence(folder, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     assert reenact(folder, tmp_path / "out.mp4", *arguments) == 1
-    said = capsys.readouterr().err.strip().splitlines()
+    said = capsys.readouterr().err.replace("Loading the model ...\n", "").strip().splitlines()
     assert len(said) == 1 and said[0].startswith("error: ") and message in said[0]
     assert list(tmp_path.iterdir()) == []
 
