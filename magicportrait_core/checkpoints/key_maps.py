@@ -75,3 +75,11 @@ GUIDANCE_ENCODER = KeyMap(
         ("guidance_attention.*", _NOT_CALLED),
     ),
 )
+
+KEY_MAPS = {  # by the role of the network
+    "denoising_unet": DENOISING_UNET,
+    "appearance_net": APPEARANCE_NET,
+    "guidance_encoder_depth": GUIDANCE_ENCODER,
+    "guidance_encoder_normal": GUIDANCE_ENCODER,
+    "guidance_encoder_render": GUIDANCE_ENCODER,
+}

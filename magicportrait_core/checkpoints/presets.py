@@ -1,0 +1,123 @@
+"""The files of a model: names, sizes, licences, and where they are found; what a folder lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..models.config import GUIDANCE_MAPS
+from .content import has_motion
+from .header import Header, read_header
+from .weights import SUFFIXES, Weights, open_weights
+
+SOURCE = "the page of weights that the GitHub project weimengting/MagicPortrait links"
+LICENCE = "Apache-2.0 on the page of the weights; the code repository states none"
+DENOISING_UNET, MOTION_MODULES, APPEARANCE_NET = "denoising_unet", "motion_modules", "appearance_net"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """One file of a model."""
+
+    role: str  # stem of the converted file
+    published: str  # name in the release
+    stems: tuple[str, ...]  # patterns of names without suffix, in the order of preference
+    what: str
+    size: str  # of the published file in fp32
+    source: str = SOURCE
+    licence: str = LICENCE
+
+    def find(self, folder: Path) -> Path | None:
+        """The file in `folder`; ValueError when two would do equally well."""
+        for stem in self.stems:
+            for suffix in SUFFIXES:
+                found = sorted(path for path in folder.glob(f"{stem}{suffix}") if path.is_file())
+                if len(found) > 1:
+                    names = ", ".join(path.name for path in found)
+                    raise ValueError(f"{folder} holds several {self.what}: {names}; keep one of them there")
+                if found:
+                    return found[0]
+        return None
+
+
+FILES = (
+    ModelFile(DENOISING_UNET, "denoising_unet.pth", ("denoising_unet",), "Denoising UNet", "3.4 GB"),
+    ModelFile(
+        MOTION_MODULES, "motion_module-47360.pth", ("motion_module*",), "motion modules", "1.8 GB"
+    ),  # not needed where denoising_unet holds them
+    ModelFile(
+        APPEARANCE_NET, "reference_unet.pth", ("appearance_net", "reference_unet"), "AppearanceNet", "3.4 GB"
+    ),
+    *(
+        ModelFile(
+            f"guidance_encoder_{name}",
+            f"guidance_encoder_{name}.pth",
+            (f"guidance_encoder_{name}",),
+            f"guidance encoder of the {name} maps",
+            "15 MB",
+        )
+        for name in GUIDANCE_MAPS
+    ),
+)
+BY_ROLE = {file.role: file for file in FILES}
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """The files of one model folder."""
+
+    folder: Path
+    paths: dict[str, Path]  # by role, those that are there
+    missing: tuple[ModelFile, ...]
+
+
+def find_files(folder: Path) -> FileSet:
+    """What is in `folder` and what it lacks. Nothing but the header of denoising_unet is read.
+
+    Converted files say themselves which maps their model has; the published one has three. Raises ValueError
+    when two files would do equally well.
+    """
+    found = {file.role: file.find(folder) for file in FILES} if folder.is_dir() else {}
+    paths = {role: path for role, path in found.items() if path is not None}
+    needed = dict(BY_ROLE)
+    if DENOISING_UNET in paths:
+        holds_motion, header = _peek(paths[DENOISING_UNET])
+        if holds_motion:
+            del needed[MOTION_MODULES]
+        if header:
+            for name in set(GUIDANCE_MAPS) - set(header.config.maps):
+                del needed[f"guidance_encoder_{name}"]
+    return FileSet(folder, paths, tuple(file for role, file in needed.items() if role not in paths))
+
+
+def describe_missing(folder: Path) -> str:
+    """A sentence that names every file that `folder` lacks, its source and its place; "" when none."""
+    folder = Path(folder)
+    if folder.is_file():
+        return f"{folder} is a file; choose the folder with the model's files"
+    missing = find_files(folder).missing
+    return describe_files(missing, folder) if missing else ""
+
+
+def describe_files(files: Iterable[ModelFile], folder: Path) -> str:
+    """The sentence about `files`, none of which is in `folder`."""
+    names = ", ".join(f"{file.published} ({file.what}, about {file.size} in fp32)" for file in files)
+    verb = "lacks" if folder.is_dir() else "does not exist; it should hold"
+    sources = "; ".join(f"{s} (licence: {c})" for s, c in sorted({(f.source, f.licence) for f in files}))
+    inner = next(iter(sorted(folder.glob("*/denoising_unet.*"))), None)
+    other = f"choose {inner.parent}, which has a Denoising UNet, or " if inner else ""
+    return f"{folder} {verb} {names}: {other}{_put(folder, sources)}"
+
+
+def _put(folder: Path, sources: str) -> str:
+    return f"put the files from {sources} into {folder}; .safetensors files of these names do as well"
+
+
+def _peek(path: Path) -> tuple[bool, Header | None]:
+    """Whether the file holds motion modules, and its header; loading it explains what is wrong with it."""
+    try:
+        weights: Weights = open_weights(path)
+        return has_motion(weights.shapes), read_header(weights)
+    except (ValueError, OSError):
+        return True, None
