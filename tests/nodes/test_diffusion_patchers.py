@@ -81,6 +81,7 @@ def test_all_weights_are_in_layers_that_stream(hosted):
     for network in hosted.get_models():
         for name, layer in network.model.named_modules():
             assert hasattr(layer, "comfy_cast_weights") or not list(layer.parameters(recurse=False)), name
+        assert not list(network.model.buffers())
 
 
 def test_the_host_takes_a_network_away_and_gives_it_back(hosted):
