@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..models.config import GUIDANCE_MAPS
 from .content import has_motion
 from .header import Header, read_header
-from .weights import SUFFIXES, Weights, open_weights
+from .weights import SUFFIXES, open_weights
 
 SOURCE = "the page of weights that the GitHub project weimengting/MagicPortrait links"
 LICENCE = "Apache-2.0 on the page of the weights; the code repository states none"
@@ -100,7 +100,7 @@ def describe_missing(folder: Path) -> str:
     return describe_files(missing, folder) if missing else ""
 
 
-def describe_files(files: Iterable[ModelFile], folder: Path) -> str:
+def describe_files(files: Sequence[ModelFile], folder: Path) -> str:
     """The sentence about `files`, none of which is in `folder`."""
     names = ", ".join(f"{file.published} ({file.what}, about {file.size} in fp32)" for file in files)
     verb = "lacks" if folder.is_dir() else "does not exist; it should hold"
@@ -117,7 +117,7 @@ def _put(folder: Path, sources: str) -> str:
 def _peek(path: Path) -> tuple[bool, Header | None]:
     """Whether the file holds motion modules, and its header; loading it explains what is wrong with it."""
     try:
-        weights: Weights = open_weights(path)
+        weights = open_weights(path)
         return has_motion(weights.shapes), read_header(weights)
     except (ValueError, OSError):
         return True, None
