@@ -62,10 +62,6 @@ class FaceReader:
         self._encode()
         rows = torch.cat(self._rows)
         deca, smirk = rows[:, : sum(CODE_SIZES)], rows[:, sum(CODE_SIZES) :]
-        if not bool(rows.isfinite().all()):
-            raise ValueError(
-                "an encoder gave values that are not numbers; load the encoders in float32 or bfloat16"
-            )
         return FaceCodes(deca_codes(deca), smirk_codes(smirk), torch.stack(self._transforms), self._size)
 
     @torch.no_grad()
@@ -77,7 +73,12 @@ class FaceReader:
             _run(network, torch.stack(pictures))
             for network, pictures in zip((self._deca, self._smirk), crops, strict=True)
         ]
-        self._rows.append(torch.cat(outputs, 1))
+        rows = torch.cat(outputs, 1)
+        if not bool(rows.isfinite().all()):
+            raise ValueError(
+                "an encoder gave values that are not numbers; load the encoders in float32 or bfloat16"
+            )
+        self._rows.append(rows)
         self._waiting.clear()
 
 

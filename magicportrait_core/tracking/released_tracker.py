@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..head.model import HeadModel
 from ..head.texture_space import TextureSpace
+from ..rendering.camera import Camera
 from .deca import DecaEncoder
 from .face_codes import FaceCodes, FaceReader
 from .face_region import overlap
@@ -188,7 +189,7 @@ def _as_track(
     if options.gaze:
         pose[:, LEFT_EYE:] = gaze_of_scores(observations.blendshapes.cpu()[frames])
     camera = weak_perspective_camera(codes.deca.scale_shift, codes.transform, codes.size)
-    camera = camera.resized(tuple(observations.size))
+    camera = _in_picture(camera, tuple(observations.size))
     return FaceTrack(
         head=head.name,
         shape=_padded(codes.deca.shape.mean(0, keepdim=True), head.num_shape, "shape", head),
@@ -206,6 +207,14 @@ def _as_track(
         light=codes.deca.light.mean(0, keepdim=True),
         expression_names=head.expression_names,
     )
+
+
+def _in_picture(camera: Camera, size: tuple[int, int]) -> Camera:
+    """The camera of the picture itself. Whole pixels leave the aspect of what DECA read off by a trifle,
+    for which Camera.resized is too strict."""
+    (old_height, old_width), (height, width) = camera.size, size
+    scale = [max(size) / max(camera.size), width / old_width, height / old_height]
+    return replace(camera, intrinsics=camera.intrinsics * camera.intrinsics.new_tensor(scale), size=size)
 
 
 def _padded(values: Tensor, count: int, what: str, head: HeadModel) -> Tensor:

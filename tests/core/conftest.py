@@ -58,5 +58,15 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def released_folder(tmp_path_factory) -> Path:
+    """Stand-ins of the licensed files, under their published names."""
+    from released_files import write_released_files
+
+    folder = tmp_path_factory.mktemp("released")
+    write_released_files(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def landmarker() -> Landmarker:
     return load_landmarker()
