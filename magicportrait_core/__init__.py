@@ -24,6 +24,7 @@ _HOMES = {
     "WarpOptions": "warp.options",
     "prepare_warp": "warp.source",
     "warp_clip": "warp.clip",
+    "load_model": "checkpoints.loading",
     "load_vae": "autoencoder",
     "embed_prompt": "text",
     "ReenactOptions": "render_options",

@@ -121,11 +121,23 @@ def run_convert(given: argparse.Namespace) -> int:
     """The convert command."""
     import torch
 
-    from .checkpoints.loading import convert
+    from .checkpoints.converting import convert
+    from .progress_bars import ProgressBars
 
     dtype = getattr(torch, DTYPES[given.dtype]) if given.dtype else None
-    convert(given.model, given.output, dtype, text_embedding(given.text, given.clip))
-    print(f"{given.output}: converted")
+    text, bars = text_embedding(given.text, given.clip), ProgressBars()
+    try:
+        written = convert(
+            given.model,
+            given.output,
+            dtype,
+            text,
+            overwrite=given.overwrite,
+            on_step=lambda done, total: bars("convert", done, total),
+        )
+    finally:
+        bars.close()
+    print("\n".join(map(str, written)))
     return 0
 
 
@@ -267,6 +279,7 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
     command.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="released files")
     command.add_argument("--output", type=Path, required=True, metavar="FOLDER")
     command.add_argument("--dtype", choices=tuple(DTYPES), help="as in the released files")
+    command.add_argument("--overwrite", action="store_true", help="replace files that are there")
     _add_text(command)
 
 

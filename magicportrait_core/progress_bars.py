@@ -9,6 +9,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 TITLES = {
+    "convert": "Converting",
     "load": "Loading the model",
     "track": "Following the face",
     "fit": "Fitting the head",

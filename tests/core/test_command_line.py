@@ -13,10 +13,12 @@ from safetensors.torch import save_file
 from sd_vae import random_vae
 
 from magicportrait_core import progress_bars
+from magicportrait_core.checkpoints.loading import load_model
 from magicportrait_core.command_line import main
 from magicportrait_core.media.image import save_image
 from magicportrait_core.media.video import open_video
 from magicportrait_core.media.video_writing import write_video
+from magicportrait_core.text import read_embedding
 
 FRAMES, STEPS = 14, 2
 
@@ -142,3 +144,21 @@ def test_a_portrait_without_a_face_and_a_model_without_text(folder, tmp_path, ca
     given += [str(folder / "vae.safetensors"), "--output", str(tmp_path / "out.mp4")]
     assert main(["reenact", *given]) == 1
     assert "model holds no text embedding; give --clip" in capsys.readouterr().err
+
+
+def test_a_converted_model_brings_its_text_along_and_files_are_listed(folder, tmp_path, capsys):
+    converted = tmp_path / "converted"
+    convert = ["convert", "--model", str(folder / "model"), "--output", str(converted), "--dtype", "bf16"]
+    assert main([*convert, "--text", str(folder / "text.safetensors")]) == 0
+    assert f"{converted / 'denoising_unet.safetensors'}\n" in capsys.readouterr().out
+    model = load_model(converted)
+    assert model.dtype == torch.bfloat16
+    assert torch.equal(model.text, read_embedding(folder / "text.safetensors"))
+    assert main(convert) == 1
+    assert "error: " in capsys.readouterr().err
+
+    assert main(["files", "--model", str(converted)]) == 0
+    assert capsys.readouterr().out.endswith("is complete\n")
+    (converted / "appearance_net.safetensors").unlink()
+    assert main(["files", "--model", str(converted)]) == 1
+    assert "appearance_net           missing: reference_unet.pth" in capsys.readouterr().out
