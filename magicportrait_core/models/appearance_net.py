@@ -48,7 +48,7 @@ class AppearanceNet(UNet):
     ) -> AppearanceTokens:
         """Tokens (B, h w / 4**level, C) of every spatial transformer, by the path of its block."""
         self.check_latents(latents, "B C h w")
-        self.check_text(text)
+        self.check_text(text, len(latents))
         walk = _AppearancePass(self, self.embed_time(TIMESTEP, like=latents), text.to(latents.dtype))
         walk.run(self.conv_in(latents))
         return walk.tokens

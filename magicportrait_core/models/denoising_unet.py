@@ -97,7 +97,8 @@ class DenoisingUNet(UNet):
 
         round_to=torch.float16 rounds the tokens as the released pipeline does (facts a.4).
         """
-        self.check_text(text)
+        clips = len(next(iter(appearance.values()))) if appearance else 1
+        self.check_text(text, clips if clips > 1 else len(text))
         blocks = {path: module.transformer_blocks[0] for path, module in self.transformers()}
         text = text.to(self.dtype)
         prompt = {path: project_keys(block.attn2, text) for path, block in blocks.items()}

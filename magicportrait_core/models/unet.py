@@ -67,12 +67,14 @@ class UNet(nn.Module):
                 f"choose a picture size whose sides are multiples of {8 * config.downscale} pixels"
             )
 
-    def check_text(self, text: Tensor) -> None:
+    def check_text(self, text: Tensor, batch: int) -> None:
         if text.ndim != 3 or text.shape[-1] != self.config.text_dim:
             raise ValueError(
                 f"the text embedding has shape {tuple(text.shape)}, expected (1, N, {self.config.text_dim}); "
                 "use a CLIP-L text encoder (Stable Diffusion 1.5), not one of SDXL, SD2 or Flux"
             )
+        if len(text) not in (1, batch):
+            raise ValueError(f"{len(text)} texts for {batch} portraits; expected 1 or {batch}")
 
 
 class UNetPass:

@@ -242,6 +242,12 @@ def test_text_of_another_encoder(denoising_unet, appearance_net):
             appearance_net(randn(1, 4, *SIZE), randn(1, 77, width))
 
 
+def test_another_number_of_texts_than_portraits(denoising_unet, appearance_net):
+    tokens = appearance_net(randn(3, 4, *SIZE), randn(1, 7, 16))
+    with pytest.raises(ValueError, match="2 texts for 3 portraits"):
+        denoising_unet.condition(tokens, randn(2, 7, 16))
+
+
 def test_tokens_of_another_network(denoising_unet, tokens):
     fewer = dict(list(tokens.items())[1:])
     with pytest.raises(ValueError, match="15 layers.*has 16.*same model folder"):
