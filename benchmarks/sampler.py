@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 
 import diffusers
@@ -191,25 +192,20 @@ def seconds(step: Step, device: torch.device) -> float:
     return clock() - begin
 
 
-def peak_bytes(step: Step, device: torch.device) -> int:
-    """The most that is allocated at a time while `step` runs, beyond what was there before."""
+def with_peak(step: Step, device: torch.device) -> tuple[Tensor, int]:
+    """What `step` returns, and the most bytes that were allocated at a time, beyond those before."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        step()
-        return torch.cuda.max_memory_allocated(device) - before
+        return step(), torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
-        step()
+        output = step()
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
     changes = sorted((e["ts"], e["args"]["Bytes"]) for e in events if e.get("name") == "[memory]")
-    now = peak = 0
-    for _, change in changes:
-        now += change
-        peak = max(peak, now)
-    return peak
+    return output, max(accumulate((change for _, change in changes), initial=0))
 
 
 @torch.inference_mode()
@@ -229,8 +225,10 @@ def compare(name: str, cells: int, precisions: list[str], rounds: int, device: t
             steps[f"{label} {precision}"] = diffusers_step(unet_there, inputs_there, detour)
         steps[f"ours {precision}"], kept[f"ours {precision}"] = our_step(unet_there, inputs_there)
 
-    outputs = {label: step().float() for label, step in steps.items()}  # also the first round, not timed
-    peaks = {label: peak_bytes(step, device) + kept.get(label, 0) for label, step in steps.items()}
+    outputs, peaks = {}, {}
+    for label, step in steps.items():  # also the first round, not timed
+        output, peak = with_peak(step, device)
+        outputs[label], peaks[label] = output.float(), peak + kept.get(label, 0)
     times = {label: [] for label in steps}
     for _ in range(rounds):
         for label, step in steps.items():

@@ -31,7 +31,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
-from benchmarks.sampler import MIB, SIZES, peak_bytes, random_weights
+from benchmarks.sampler import MIB, SIZES, random_weights, with_peak
 from magicportrait_core.autoencoder import Autoencoder
 from magicportrait_core.denoiser import GuidedDenoiser
 from magicportrait_core.guidance import GuidanceMaps
@@ -118,7 +118,7 @@ class Seen(Exception):
 
 def seen_once(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def first(*args: object) -> Tensor:
-        raise Seen(peak_bytes(lambda: call(*args), torch.device("cpu")))
+        raise Seen(with_peak(lambda: call(*args), torch.device("cpu"))[1])
 
     return first
 
@@ -152,7 +152,7 @@ def measure(frames: int, cells: int) -> dict[str, int]:
         try:
             animate(portrait, RandomMaps(frames, size), model, vae, options=options)
         except Seen as seen:
-            network = seen.args[0]
+            (network,) = seen.args
     return {"network": network, "sampling": sampling.above, "decoding": decoding.above}
 
 
