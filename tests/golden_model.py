@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,6 +29,27 @@ def golden_state(name: str) -> dict[str, Tensor]:
     Files: denoising_unet (with motion modules), reference_unet, guidance_encoder_{depth,normal,render}, vae.
     """
     return {key: value.float() for key, value in load_file(GOLDEN / f"{name}.safetensors").items()}
+
+
+def split_motion(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A whole denoising_unet as the release has it: the UNet of single frames, and the motion modules."""
+    motion = {name: value for name, value in state.items() if ".motion_modules." in name}
+    return {name: value for name, value in state.items() if name not in motion}, motion
+
+
+def weights_of(model: MagicPortraitModel) -> dict[str, Tensor]:
+    """The tensors of all networks of a model."""
+    parts = ("appearance_net", "denoising_unet", "guidance_encoders")
+    states = {part: getattr(model, part).state_dict() for part in parts}
+    return {f"{part}.{name}": value for part, state in states.items() for name, value in state.items()}
+
+
+def assert_same_weights(first: MagicPortraitModel, second: MagicPortraitModel) -> None:
+    """Bit for bit, in the same precision."""
+    a, b = weights_of(first), weights_of(second)
+    assert a.keys() == b.keys()
+    different = [name for name in a if a[name].dtype != b[name].dtype or not torch.equal(a[name], b[name])]
+    assert not different
 
 
 def golden_model() -> MagicPortraitModel:

@@ -63,9 +63,11 @@ def open_model(folder: Path, config: ModelConfig | None = None) -> OpenModel:
 
     Raises FileNotFoundError or ValueError of one sentence for whatever makes the folder unusable.
     """
-    if missing := describe_missing(folder):
-        raise FileNotFoundError(missing)
+    if not folder.is_dir():
+        raise FileNotFoundError(describe_missing(folder))
     files = find_files(folder)
+    if files.missing:
+        raise FileNotFoundError(describe_files(files.missing, folder))
     opened = {role: open_weights(path) for role, path in files.paths.items() if role != MOTION_MODULES}
     config = config or _stored_config(opened) or SD15
     networks = Networks.empty(config)

@@ -72,6 +72,13 @@ def _cut_short(path: Path, error: Exception) -> ValueError:
 
 
 def _open_pickled(path: Path) -> Weights:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle of torch before 1.6
+        raise ValueError(
+            f"{path.name} is no file that torch.save wrote (it begins with {start!r}: a web page, a pointer "
+            "to a file, or an unfinished download?); download or copy it again"
+        )
     content = _unwrapped(read_pickled(path, "use the published file, or one saved as .safetensors"))
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds no named tensors; use the published file")

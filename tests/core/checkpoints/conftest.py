@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_model import golden_state
-from torch import Tensor
+from golden_model import golden_state, split_motion
 
 PUBLISHED = (
     "denoising_unet",
@@ -21,15 +20,9 @@ PUBLISHED = (
 MOTION = "motion_module-47360"
 
 
-def split_motion(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The UNet of single frames, and the motion modules."""
-    motion = {name: value for name, value in state.items() if "motion_modules" in name}
-    return {name: value for name, value in state.items() if name not in motion}, motion
-
-
 @pytest.fixture(scope="session")
 def published_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """denoising_unet without motion modules, which lie in a file of their own; fp32, written by torch.save."""
+    """Written by torch.save in fp32; the motion modules lie in a file of their own."""
     folder = tmp_path_factory.mktemp("published")
     for name in PUBLISHED:
         state = golden_state(name)
