@@ -29,11 +29,14 @@ class SameConv2d(nn.Conv2d):
     """3x3 with TensorFlow's "same" padding, which at stride 2 adds its odd row and column at the end."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, groups: int = 1):
-        super().__init__(channels_in, channels, 3, stride, groups=groups, bias=False)
+        even = 1 if stride == 1 else 0  # the convolution's own padding needs no copy
+        super().__init__(channels_in, channels, 3, stride, even, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = (_padding(n, self.stride[0]) for n in x.shape[-2:])
-        return super().forward(F.pad(x, (*width, *height)))
+        if self.stride[0] > 1:
+            height, width = (_padding(n, self.stride[0]) for n in x.shape[-2:])
+            x = F.pad(x, (*width, *height))
+        return super().forward(x)
 
 
 class SeparableBlock(nn.Module):
@@ -48,7 +51,7 @@ class SeparableBlock(nn.Module):
         self.skip = stride == 1 and channels_in == channels
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv_pw(F.relu(self.bn1(self.conv_dw(x)))))
+        y = self.bn2(self.conv_pw(_relu(self.bn1(self.conv_dw(x)))))
         return x + y if self.skip else y
 
 
@@ -66,7 +69,7 @@ class InvertedResidual(nn.Module):
         self.skip = stride == 1 and channels_in == channels
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu(self.bn2(self.conv_dw(F.relu(self.bn1(self.conv_pw(x))))))
+        y = _relu(self.bn2(self.conv_dw(_relu(self.bn1(self.conv_pw(x))))))
         y = self.bn3(self.conv_pwl(y))
         return x + y if self.skip else y
 
@@ -80,7 +83,7 @@ class Widening(nn.Module):
         self.bn1 = _norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn1(self.conv(x)))
+        return _relu(self.bn1(self.conv(x)))
 
 
 class MobileNetV3(nn.Module):
@@ -103,7 +106,11 @@ class MobileNetV3(nn.Module):
         self.blocks.append(nn.Sequential(Widening(channels, features)))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.blocks(F.relu(self.bn1(self.conv_stem(pictures))))
+        return self.blocks(_relu(self.bn1(self.conv_stem(pictures))))
+
+
+def _relu(x: Tensor) -> Tensor:
+    return F.relu(x, inplace=True)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
