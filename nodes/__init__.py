@@ -2,6 +2,7 @@
 
 from .aggregation import TemporalAggregate
 from .alignment import AlignIdentity
+from .crop import CropFace
 from .guidance import RenderGuidance
 from .host import register_model_folder
 from .loaders import LoadTracker
@@ -15,6 +16,7 @@ from .warp import FlowWarpPreview
 
 NODES = [
     LoadTracker,
+    CropFace,
     TrackVideo,
     AlignIdentity,
     RenderGuidance,

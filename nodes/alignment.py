@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from . import host
+from . import host, released_tracking
 from .common_inputs import FaceRequest, face_inputs
 from .sockets import FaceTrackSocket, HeadTrack, HeadTracker, HeadTrackerSocket
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from ..magicportrait_core.tracking.tracker import TrackingResult
 
 MODES = ("auto", "relative", "absolute")
-CARRY = ("neck", "whole")
+CARRY = ("auto", "neck", "whole")
+NO_LIMIT = 180.0  # degrees
 OVERLAY_SIDE = 1024  # pixels, longer side of the overlay at most
 STRENGTHS = {
     "strength": "All motion of the driver together. 0 leaves the portrait exactly still, 1 transfers the "
@@ -35,6 +37,44 @@ def strength_inputs() -> list[io.Input]:
     return [
         io.Float.Input(name, default=1.0, min=0.0, max=2.0, step=0.05, tooltip=text)
         for name, text in STRENGTHS.items()
+    ]
+
+
+def place_inputs() -> list[io.Input]:
+    """What goes beyond the paper."""
+    return [
+        io.Float.Input(
+            "follow_place",
+            default=0.0,
+            min=0.0,
+            max=2.0,
+            step=0.05,
+            optional=True,
+            advanced=True,
+            tooltip="How much of the driver's moves across the picture and towards the camera to follow. 0 "
+            "keeps the portrait's place and size, as the paper does; 1 follows.",
+        ),
+        io.Float.Input(
+            "max_yaw",
+            default=NO_LIMIT,
+            min=0.0,
+            max=NO_LIMIT,
+            step=1.0,
+            optional=True,
+            advanced=True,
+            tooltip="Degrees; the head is turned no further than this away from the viewer. 180 is no limit.",
+        ),
+        io.Float.Input(
+            "max_change",
+            default=NO_LIMIT,
+            min=0.0,
+            max=NO_LIMIT,
+            step=1.0,
+            optional=True,
+            advanced=True,
+            tooltip="Degrees; the head is turned no further than this away from the portrait's own pose. 180 "
+            "is no limit.",
+        ),
     ]
 
 
@@ -67,7 +107,8 @@ class AlignIdentity(io.ComfyNode):
                     default="auto",
                     tooltip="'absolute' gives the portrait the driver's own poses and expressions, as in "
                     "the paper. 'relative' adds the driver's change from a neutral frame to the portrait's "
-                    "own pose and expression. 'auto' chooses and says so in the report.",
+                    "own pose and expression. 'auto' is absolute for DECA + SMIRK, as released, and mostly "
+                    "relative for landmarks; the report says which.",
                 ),
                 *strength_inputs(),
                 io.Int.Input(
@@ -81,12 +122,14 @@ class AlignIdentity(io.ComfyNode):
                 io.Combo.Input(
                     "carry",
                     options=list(CARRY),
-                    default="neck",
+                    default=CARRY[0],
                     advanced=True,
                     tooltip="What turns with the head: 'neck' bends the neck and leaves the shoulders where "
-                    "they are, 'whole' turns everything, as the paper does.",
+                    "they are, 'whole' turns everything, as the paper does. 'auto' is whole for FLAME, neck "
+                    "for the built-in head.",
                 ),
                 *face_inputs("portrait"),
+                *place_inputs(),
             ],
             outputs=[
                 FaceTrackSocket.Output("aligned", tooltip="The portrait's head, moving like the driver."),
@@ -111,7 +154,10 @@ class AlignIdentity(io.ComfyNode):
         lids: float = 1.0,
         gaze: float = 1.0,
         neutral_frame: int = -1,
-        carry: str = "neck",
+        carry: str = CARRY[0],
+        follow_place: float = 0.0,
+        max_yaw: float = NO_LIMIT,
+        max_change: float = NO_LIMIT,
         **face,
     ) -> io.NodeOutput:
         from ..magicportrait_core.alignment import StructuredFaceAlignment, align
@@ -127,16 +173,22 @@ class AlignIdentity(io.ComfyNode):
             lids=lids,
             gaze=gaze,
             carry=carry,
+            follow_place=follow_place,
+            max_yaw=max_yaw if max_yaw < NO_LIMIT else None,
+            max_change=max_change if max_change < NO_LIMIT else None,
         )
         with host.ordinary_tensors():
             picture = host.one_picture(portrait, "portrait")
             found = track_portrait(head_tracker, picture, FaceRequest(**face))
+            portrait_track = head_tracker.with_head(found.track)
+            if mode == "auto" and portrait_track.released and driving.released:
+                options = replace(options, mode="absolute")
             aligned = align(found.track, driving.track, options)
             overlay = host.to_image(portrait_overlay(picture, head_tracker, found.track)[None])
-        report = alignment_report(found.report, aligned, options)
+        report = alignment_report(found.report, aligned, options, mode)
         return io.NodeOutput(
-            HeadTrack(head_tracker.head, aligned.track),
-            HeadTrack(head_tracker.head, found.track),
+            head_tracker.with_head(aligned.track),
+            portrait_track,
             overlay,
             report,
             ui=host.show_text(report),
@@ -150,6 +202,8 @@ def track_portrait(tracker: HeadTracker, picture: Tensor, face: FaceRequest) -> 
     host.progress()(0, 1, picture)
 
     def run(landmarker, choice) -> TrackingResult:
+        if tracker.released is not None:
+            return released_tracking.track_picture(picture, tracker.released, landmarker, choice)
         return track_portrait_with_report(picture, landmarker, tracker.head, TrackingOptions(choice=choice))
 
     return face.track("Portrait", tracker.landmarker, picture.shape[-2:], run)
@@ -165,9 +219,11 @@ def portrait_overlay(picture: Tensor, tracker: HeadTracker, track: FaceTrack) ->
     return overlay_frame(small, tracker.head, track)
 
 
-def alignment_report(portrait: str, aligned: Alignment, options: StructuredFaceAlignment) -> str:
+def alignment_report(portrait: str, aligned: Alignment, options: StructuredFaceAlignment, asked: str) -> str:
     """What was found in the portrait, what was done, and what may look wrong."""
     how = f"mode {options.mode}"
+    if asked != options.mode:
+        how += ", as the released system with DECA and SMIRK"
     if aligned.neutral_frame is not None:
         how += f", change since driving frame {aligned.neutral_frame}"
     if options.mode == "auto" and aligned.absolute_rotation:

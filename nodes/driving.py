@@ -87,6 +87,15 @@ def open_clip(
     )
 
 
+def count_frames(clip: DrivingClip) -> int:
+    """How many frames the clip really has; reads them, but keeps none."""
+    count = 0
+    for _ in clip.timed:
+        host.check_cancelled()
+        count += 1
+    return count
+
+
 def frames_between(
     reader: VideoReader, begin: float, start: int, limit: int
 ) -> Iterator[tuple[float, Tensor]]:

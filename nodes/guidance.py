@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..magicportrait_core.head.model import HeadModel
 
 STYLES = ("for people", "as the network sees them")
+AUTO, PORTRAIT, RELEASED, GREY = "auto", "portrait's own", "FLAME texture", "grey"
+COLOURS = (AUTO, PORTRAIT, RELEASED, GREY)
 FRAMES_AT_ONCE = 16  # turned into pictures together
 
 
@@ -78,6 +80,24 @@ class RenderGuidance(io.ComfyNode):
                     optional=True,
                     tooltip="Where the head is in the portrait, from Align Identity Shape.",
                 ),
+                io.Combo.Input(
+                    "colours",
+                    options=list(COLOURS),
+                    default=AUTO,
+                    optional=True,
+                    tooltip="Skin and light of the render map. 'FLAME texture': as DECA saw the portrait, "
+                    "what the released weights were trained on; needs DECA + SMIRK and FLAME's texture "
+                    "file. 'portrait's own': from the connected picture. 'auto': the FLAME texture where "
+                    "there is one, else the portrait's own if connected, else grey.",
+                ),
+                io.Boolean.Input(
+                    "jpeg",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Pass the maps through JPEG (quality 75), as the released system does when the "
+                    "driving frames are .jpg files. Off keeps them exact.",
+                ),
             ],
             outputs=[
                 GuidanceMapsSocket.Output(
@@ -101,18 +121,23 @@ class RenderGuidance(io.ComfyNode):
         image_frames: int = 0,
         portrait: Tensor | None = None,
         portrait_track: HeadTrack | None = None,
+        colours: str = AUTO,
+        jpeg: bool = False,
     ) -> io.NodeOutput:
         from ..magicportrait_core.guidance import render_guidance
+        from ..magicportrait_core.guidance_jpeg import as_jpeg
 
         on_step = host.progress()
         with host.ordinary_tensors():
             device = host.render_device()
             head = aligned.head.to(device)
             on_step(0, aligned.track.num_frames)
-            appearance = portrait_appearance(head, portrait, portrait_track, aligned)
+            appearance = head_appearance(colours, head, portrait, portrait_track, aligned)
             maps = render_guidance(
                 head, aligned.track, appearance, map_size(aligned.track.size, size), on_step
             )
+            if jpeg:
+                maps = host.interruptible(as_jpeg, maps)
             pictures = Pictures.of(maps, host.spread(maps.num_frames, image_frames), style)
         return io.NodeOutput(maps, pictures.depth, pictures.normal, pictures.render, pictures.silhouette)
 
@@ -143,6 +168,46 @@ class Pictures:
             pictures.render[place] = host.map_to_image(part.render)
             pictures.silhouette[place] = host.to_mask(part.mask)
         return pictures
+
+
+def head_appearance(
+    colours: str,
+    head: HeadModel,
+    portrait: Tensor | None,
+    portrait_track: HeadTrack | None,
+    aligned: HeadTrack,
+) -> HeadAppearance | None:
+    """Skin and light by the user's choice; None for a grey head."""
+    if colours not in COLOURS:
+        raise ValueError(f"colours is {colours!r}: choose one of {', '.join(COLOURS)}")
+    has_texture = aligned.texture is not None and aligned.released
+    if colours == RELEASED or (colours == AUTO and has_texture):
+        return released_texture(aligned)
+    if colours == GREY:
+        return None
+    if colours == PORTRAIT and portrait is None and portrait_track is None:
+        raise ValueError(
+            f"colours is '{PORTRAIT}', but no portrait is connected: connect portrait and portrait_track, or "
+            f"choose '{AUTO}' or '{GREY}'"
+        )
+    return portrait_appearance(head, portrait, portrait_track, aligned)
+
+
+def released_texture(aligned: HeadTrack) -> HeadAppearance:
+    """FLAME's skin for the codes that DECA read from the portrait."""
+    from ..magicportrait_core.head_appearance import released_appearance
+
+    if not aligned.released:
+        raise ValueError(
+            f"colours is '{RELEASED}', but the aligned track was fitted to landmarks: choose DECA + SMIRK in "
+            f"Load FLAME Tracker, or '{AUTO}' here"
+        )
+    if aligned.texture is None:
+        raise ValueError(
+            f"colours is '{RELEASED}', but the tracker has no texture: choose FLAME_texture.npz in Load "
+            f"FLAME Tracker (and connect it to Load Track, if there is one), or '{AUTO}' here"
+        )
+    return released_appearance(aligned.texture, aligned.track)
 
 
 def portrait_appearance(

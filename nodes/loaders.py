@@ -1,10 +1,10 @@
-"""Load FLAME Tracker: the head model and the landmark networks that the other nodes use."""
+"""Load FLAME Tracker: the head model and the networks that the other nodes track faces with."""
 
 from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,74 +12,16 @@ import comfy.model_management
 import folder_paths
 from comfy_api.latest import io
 
-from . import host
-from .sockets import HeadTracker, HeadTrackerSocket
+from . import host, licensed_files
+from .licensed_files import BUILT_IN, DECA, LANDMARKS, SMIRK, TEXTURE, TRACKERS, TrackerFiles
+from .sockets import HeadTracker, HeadTrackerSocket, ReleasedEncoders
 
 if TYPE_CHECKING:
+    import torch
+
     from ..magicportrait_core.head.model import HeadModel
 
 logger = logging.getLogger("magicportrait")
-
-BUILT_IN = "open_head (built in)"
-HEADS_FOLDER = "heads"  # models/magicportrait/heads
-
-
-@dataclass(frozen=True)
-class FlameFile:
-    """A head file that people may fetch themselves; it is never downloaded."""
-
-    name: str
-    title: str
-    licence: str
-    site: str = "https://flame.is.tue.mpg.de"
-
-
-FLAME_FILES = (
-    FlameFile("flame2023_Open.pkl", "FLAME 2023 Open", "CC BY 4.0, free registration"),
-    FlameFile("flame2023.pkl", "FLAME 2023", "non-commercial research only, free registration"),
-    FlameFile("generic_model.pkl", "FLAME 2020", "non-commercial research only, free registration"),
-)
-
-
-def head_files() -> list[str]:
-    """Head files in models/magicportrait: every .pkl, and .safetensors in a folder called heads."""
-    names = (Path(name) for name in folder_paths.get_filename_list(host.MODEL_KIND))
-    heads = (n for n in names if n.suffix == ".pkl" or HEADS_FOLDER in n.parts[:-1])
-    return [n.as_posix() for n in heads if n.suffix in (".pkl", ".safetensors")]
-
-
-def head_choices() -> list[str]:
-    """The built-in head, the files that are there, and the names of well-known files that could be."""
-    found = head_files()
-    there = {Path(name).name for name in found}
-    return [BUILT_IN, *found, *(f"{HEADS_FOLDER}/{f.name}" for f in FLAME_FILES if f.name not in there)]
-
-
-def head_path(choice: str) -> Path | None:
-    """The file of a choice, None for the built-in head; FileNotFoundError says where to get it."""
-    if choice == BUILT_IN:
-        return None
-    for name in (choice, choice.replace("/", "\\")):  # lists made on Windows have the other slash
-        path = folder_paths.get_full_path(host.MODEL_KIND, name)
-        if path is not None:
-            return Path(path)
-    raise FileNotFoundError(missing_head(choice))
-
-
-def missing_head(choice: str) -> str:
-    """One sentence: what is missing, where it comes from, under which licence, where it goes."""
-    folder = Path(host.model_folder()) / HEADS_FOLDER
-    known = next((f for f in FLAME_FILES if f.name == Path(choice).name), None)
-    if known is None:
-        return (
-            f"Head file {choice!r} is not in {host.model_folder()}: put it there (FLAME .pkl or converted "
-            f".safetensors, in the folder {HEADS_FOLDER}), or choose '{BUILT_IN}', which needs no file."
-        )
-    return (
-        f"{known.title} ({known.name}) is not installed: get it from {known.site} (licence: "
-        f"{known.licence}), put it into {folder} and press R to refresh, or choose '{BUILT_IN}', which "
-        "needs no file."
-    )
 
 
 class LoadTracker(io.ComfyNode):
@@ -89,10 +31,12 @@ class LoadTracker(io.ComfyNode):
             node_id="MagicPortraitLoadTracker",
             display_name="Load FLAME Tracker",
             category="MagicPortrait/tracking",
-            description="Loads a 3D head model and the face landmark networks. Both are built in; FLAME "
-            "files are used when you have them.",
+            description="Loads a 3D head model and the networks that track faces with it. What is needed is "
+            "built in; FLAME, DECA and SMIRK are used when you have their files.",
             search_aliases=[
                 "flame",
+                "deca",
+                "smirk",
                 "head model",
                 "3dmm",
                 "face tracker",
@@ -104,51 +48,126 @@ class LoadTracker(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "head",
-                    options=head_choices(),
+                    options=licensed_files.head_choices(),
                     default=BUILT_IN,
-                    tooltip="The 3D head that is fitted to faces. The built-in one needs nothing. FLAME "
-                    "files (.pkl, or converted .safetensors) go into models/magicportrait/heads; they are "
-                    "never downloaded.",
+                    tooltip="The 3D head. The built-in one needs nothing. FLAME files (.pkl, or converted "
+                    ".safetensors) go into models/magicportrait/heads; they are never downloaded. DECA + "
+                    "SMIRK need generic_model.pkl (FLAME 2020).",
                 ),
                 io.Combo.Input(
                     "device",
                     options=comfy.model_management.get_gpu_device_options(),
                     default="default",
                     advanced=True,
-                    tooltip="Where the landmark networks and the renderer run. 'default' is ComfyUI's own "
-                    "choice; the networks are small enough for 'cpu'.",
+                    tooltip="Where the networks run. 'default' is ComfyUI's own choice; the landmark "
+                    "networks are small enough for 'cpu'.",
+                ),
+                io.Combo.Input(
+                    "tracker",
+                    options=list(TRACKERS),
+                    default=LANDMARKS,
+                    optional=True,
+                    tooltip="How a face becomes head parameters. Landmarks: the head chosen above is fitted "
+                    "to 478 points; works with every head and needs no file. DECA + SMIRK: two networks "
+                    "read FLAME's parameters from the picture, as the released MagicPortrait does; needs "
+                    "their files, the report lists them.",
+                ),
+                io.Combo.Input(
+                    "deca",
+                    options=licensed_files.encoder_choices(DECA),
+                    default=DECA.place,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For DECA + SMIRK: DECA's trained model, in models/magicportrait/trackers.",
+                ),
+                io.Combo.Input(
+                    "smirk",
+                    options=licensed_files.encoder_choices(SMIRK),
+                    default=SMIRK.place,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For DECA + SMIRK: SMIRK's trained model, in models/magicportrait/trackers.",
+                ),
+                io.Combo.Input(
+                    "texture",
+                    options=licensed_files.texture_choices(),
+                    default=TEXTURE.place,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For DECA + SMIRK: FLAME's texture space, which gives the render map its skin. "
+                    "Needs head_template.obj beside the head. 'none': render maps take the portrait's own "
+                    "colours, or grey.",
+                ),
+                io.Boolean.Input(
+                    "eyelids",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For DECA + SMIRK: move the eyelids as SMIRK sees them; needs l_eyelid.npy and "
+                    "r_eyelid.npy beside the head. Off is the released system.",
+                ),
+                io.Boolean.Input(
+                    "gaze",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For DECA + SMIRK: turn the eyes as the landmark network sees them. Off is the "
+                    "released system, whose eyes look straight ahead.",
                 ),
             ],
             outputs=[
                 HeadTrackerSocket.Output(
                     display_name="head_tracker", tooltip="The head model with its tracker."
-                )
+                ),
+                io.String.Output(
+                    "report",
+                    tooltip="What is loaded, and every licensed file: there or missing, its use, licence, "
+                    "source and place.",
+                ),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, head: str | None = None) -> bool | str:
+    def validate_inputs(
+        cls,
+        head: str | None = None,
+        tracker: str | None = None,
+        deca: str | None = None,
+        smirk: str | None = None,
+        texture: str | None = None,
+        eyelids: bool | None = None,
+    ) -> bool | str:
+        chosen = vars_of(head=head, tracker=tracker, deca=deca, smirk=smirk, texture=texture, eyelids=eyelids)
         try:
-            if head is not None:
-                head_path(head)
-        except FileNotFoundError as error:
+            TrackerFiles(**chosen).check()
+        except (FileNotFoundError, ValueError) as error:
             return str(error)
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, head: str | None = None, device: str = "default") -> str:
-        try:
-            path = head_path(head) if head else None
-        except FileNotFoundError:
-            path = None
-        return f"{head} {device} {path.stat().st_mtime if path else ''}"
+    def fingerprint_inputs(cls, device: str = "default", gaze: bool = False, **chosen) -> str:
+        paths = TrackerFiles(**vars_of(**chosen)).paths()
+        return f"{chosen} {device} {gaze} {[(str(path), path.stat().st_mtime) for path in paths]}"
 
     @classmethod
-    def execute(cls, head: str, device: str = "default") -> io.NodeOutput:
-        return io.NodeOutput(load_tracker(head_path(head), host.choose_device(device)))
+    def execute(cls, head: str, device: str = "default", gaze: bool = False, **chosen) -> io.NodeOutput:
+        files = TrackerFiles(head, **chosen)
+        files.check()  # also when a choice came over a wire
+        place = host.choose_device(device)
+        if files.released:
+            tracker = load_released(files, place, gaze)
+        else:
+            tracker = load_tracker(licensed_files.head_path(head), place)
+        report = licensed_files.files_report(files)
+        return io.NodeOutput(tracker, report, ui=host.show_text(report))
 
 
-def load_tracker(file: Path | None, device) -> HeadTracker:
+def vars_of(**values) -> dict:
+    """Without those that come over a wire, which are None until the node runs."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def load_tracker(file: Path | None, device: torch.device) -> HeadTracker:
     """Read the head and the networks; their tensors must be ordinary ones, since a fit needs gradients."""
     from ..magicportrait_core.head.assets import OPEN_HEAD, load_head
     from ..magicportrait_core.tracking.landmarker import load_landmarker
@@ -161,6 +180,30 @@ def load_tracker(file: Path | None, device) -> HeadTracker:
         return HeadTracker(head, load_landmarker(device), device, file)
 
 
+def load_released(files: TrackerFiles, device: torch.device, gaze: bool) -> HeadTracker:
+    """FLAME 2020 with DECA and SMIRK, whose weights the host moves to the device and back."""
+    from ..magicportrait_core.tracking.landmarker import load_landmarker
+    from ..magicportrait_core.tracking.released_files import load_released_tracker
+    from .released_tracking import host_encoders
+
+    flame, deca, smirk = (licensed_files.find(place) for place in (files.head, files.deca, files.smirk))
+    texture = licensed_files.find(files.texture)
+
+    def load():
+        return load_released_tracker(
+            flame, deca, smirk, texture, eyelids=files.eyelids, landmarker=load_landmarker(device)
+        )
+
+    tracker = host.interruptible(load)
+    return HeadTracker(
+        tracker.head,
+        tracker.landmarker,
+        device,
+        flame,
+        ReleasedEncoders(tracker, host_encoders(tracker, device), gaze),
+    )
+
+
 def with_landmarks(head: HeadModel, file: Path) -> HeadModel:
     """The head with the places of the 478 landmarks, found once for a file (half a minute) and kept."""
     from ..magicportrait_core.head.assets import load_head, save_head
@@ -168,7 +211,7 @@ def with_landmarks(head: HeadModel, file: Path) -> HeadModel:
 
     about = file.stat()
     name = f"{file.stem}-{about.st_size}-{int(about.st_mtime)}.safetensors"
-    kept = Path(folder_paths.get_user_directory()) / host.MODEL_KIND / HEADS_FOLDER / name
+    kept = Path(folder_paths.get_user_directory()) / host.MODEL_KIND / licensed_files.HEADS_FOLDER / name
     if kept.is_file():
         return load_head(kept)
     logger.info("finding the landmarks on %s; this is done once for the file", file.name)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from comfy.model_patcher import ModelPatcher
 
     from ..magicportrait_core.head.model import HeadModel
+    from ..magicportrait_core.head.texture_space import TextureSpace
     from ..magicportrait_core.models.model import MagicPortraitModel
     from ..magicportrait_core.tracking.landmarker import Landmarker
+    from ..magicportrait_core.tracking.released_tracker import ReleasedTracker
     from ..magicportrait_core.tracking.track import FaceTrack
 
 HeadTrackerSocket = io.Custom("HEAD_TRACKER")  # HeadTracker
@@ -28,13 +30,30 @@ FaceLandmarksSocket = io.Custom("FACE_LANDMARKS")  # the host's own type, see co
 
 
 @dataclass(frozen=True)
+class ReleasedEncoders:
+    """DECA and SMIRK behind a patcher, with which the host moves them to the device and back."""
+
+    tracker: ReleasedTracker
+    patcher: ModelPatcher  # of both encoders
+    gaze: bool  # whether eyes follow what the landmark network sees
+
+
+@dataclass(frozen=True)
 class HeadTracker:
-    """A head model and the landmark networks that are fitted with it."""
+    """A head model and the networks that track faces with it."""
 
     head: HeadModel  # on the CPU, where the fit runs
     landmarker: Landmarker  # on `device`
     device: torch.device
     file: Path | None = None  # where the head was read from; None for the built-in one
+    released: ReleasedEncoders | None = None  # None: the head is fitted to landmarks
+
+    def get_models(self) -> list[ModelPatcher]:
+        """For the host, which keeps count of the models of a graph."""
+        return [self.released.patcher] if self.released else []
+
+    def with_head(self, track: FaceTrack) -> HeadTrack:
+        return HeadTrack(self.head, track, self.released.tracker.texture if self.released else None)
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,12 @@ class HeadTrack:
 
     head: HeadModel  # on the CPU
     track: FaceTrack  # on the CPU
+    texture: TextureSpace | None = None  # skin for the track's texture codes, where the tracker has it
+
+    @property
+    def released(self) -> bool:
+        """Whether DECA and SMIRK read it: their codes of texture and light stay with the track."""
+        return self.track.texture is not None and self.track.light is not None
 
 
 @dataclass(frozen=True)

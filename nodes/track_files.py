@@ -133,7 +133,7 @@ def read_track(path: Path, tracker: HeadTracker | None) -> HeadTrack:
 
     with host.ordinary_tensors():
         if tracker is not None:
-            return HeadTrack(tracker.head, load_track(path, tracker.head))
+            return tracker.with_head(load_track(path, tracker.head))
         track = load_track(path)
         if track.head != OPEN_HEAD:
             raise ValueError(

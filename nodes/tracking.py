@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from . import host
 from .common_inputs import FaceRequest, face_inputs
-from .sockets import FaceLandmarksSocket, FaceTrackSocket, HeadTrack, HeadTracker, HeadTrackerSocket
+from .sockets import FaceLandmarksSocket, FaceTrackSocket, HeadTracker, HeadTrackerSocket
 
 if TYPE_CHECKING:
+    from ..magicportrait_core.tracking.smoothing import SmoothingOptions
     from ..magicportrait_core.tracking.track import FaceTrack
     from ..magicportrait_core.tracking.tracker import TrackingOptions, TrackingResult
     from .driving import DrivingClip
@@ -22,6 +24,15 @@ if TYPE_CHECKING:
 LOOKED_AT, FITTED = 0.8, 0.9  # shares of the progress bar
 
 MISSING = ("interpolate", "hold", "raise")
+AUTOMATIC = -1.0
+SMOOTHING = {
+    "smooth_head": "Less jitter of head rotation and place; no lag is added. 0 is raw, 1 strong. -1 is what "
+    "suits the tracker: 0.5 for landmarks, raw for DECA + SMIRK, as the released system.",
+    "smooth_expression": "Less jitter of face, jaw and lids; blinks are kept. 0 is raw, 1 strong. -1 is what "
+    "suits the tracker: 0.5 for landmarks, raw for DECA + SMIRK, as the released system.",
+    "smooth_gaze": "Less jitter of the eyes; high values make the gaze swim. 0 is raw, 1 strong. -1 is what "
+    "suits the tracker: 0.25 for landmarks, raw for DECA + SMIRK.",
+}
 
 
 class TrackVideo(io.ComfyNode):
@@ -85,29 +96,9 @@ class TrackVideo(io.ComfyNode):
                     "gap, 'hold' keeps the last pose, 'raise' stops and names the frames. The length never "
                     "changes.",
                 ),
-                io.Float.Input(
-                    "smooth_head",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Less jitter of head rotation and place. 0 is raw; no lag is added.",
-                ),
-                io.Float.Input(
-                    "smooth_expression",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Less jitter of face, jaw and lids. 0 is raw; blinks are kept.",
-                ),
-                io.Float.Input(
-                    "smooth_gaze",
-                    default=0.25,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Less jitter of the eyes. 0 is raw; high values make the gaze swim.",
+                *(
+                    io.Float.Input(name, default=AUTOMATIC, min=AUTOMATIC, max=1.0, step=0.05, tooltip=text)
+                    for name, text in SMOOTHING.items()
                 ),
                 io.Int.Input(
                     "overlay_size",
@@ -157,34 +148,39 @@ class TrackVideo(io.ComfyNode):
         start_frame: int = 0,
         frame_limit: int = 0,
         missing_face: str = MISSING[0],
-        smooth_head: float = 0.5,
-        smooth_expression: float = 0.5,
-        smooth_gaze: float = 0.25,
+        smooth_head: float = AUTOMATIC,
+        smooth_expression: float = AUTOMATIC,
+        smooth_gaze: float = AUTOMATIC,
         overlay_size: int = 384,
         overlay_frames: int = 0,
         face_landmarks: dict | None = None,
         **face,
     ) -> io.NodeOutput:
         from ..magicportrait_core.tracking.interop import to_face_landmarks
-        from ..magicportrait_core.tracking.smoothing import SmoothingOptions
         from ..magicportrait_core.tracking.tracker import TrackingOptions
-        from .driving import open_clip
+        from .driving import count_frames, open_clip
         from .sound import clip_sound
 
         request = FaceRequest(**face)
-        smoothing = SmoothingOptions(smooth_head, smooth_expression, smooth_gaze)
+        smoothing = smoothing_of(head_tracker, smooth_head, smooth_expression, smooth_gaze)
         options = TrackingOptions(missing=missing_face, smoothing=smoothing)
         bar = host.Progress()
         with host.ordinary_tensors():
-            clip = open_clip(video, fps, start_frame, frame_limit, overlay_size)
-            result = track_clip(clip, head_tracker, request, options, face_landmarks, bar)
+            open_driving = partial(open_clip, video, fps, start_frame, frame_limit, overlay_size)
+            clip = open_driving()
+            if head_tracker.released is None:
+                result = track_clip(clip, head_tracker, request, options, face_landmarks, bar)
+            else:
+                # Landmarks are chosen before a frame is encoded, so their frames have to be counted first.
+                count = 0 if face_landmarks is None else count_frames(open_driving())
+                result = encode_clip(clip, head_tracker, request, options, face_landmarks, count, bar)
             track = in_time(result.track, clip, fps)
             overlay = draw_overlay(clip, head_tracker, track, overlay_frames, bar)
             landmarks = to_face_landmarks(result.observations, head_tracker.landmarker.canonical)
             report = result.report + pace_note(clip, track)
             sound = clip_sound(video, clip.begin, track.num_frames / track.fps)
         return io.NodeOutput(
-            HeadTrack(head_tracker.head, track),
+            head_tracker.with_head(track),
             overlay,
             float(track.fps),
             sound,
@@ -221,6 +217,42 @@ def track_clip(
         return track_face_with_report(frames, landmarker, tracker.head, clip.fps, chosen, on_step=fitting)
 
     return request.track("Driving video", tracker.landmarker, clip.size, run)
+
+
+def encode_clip(
+    clip: DrivingClip,
+    tracker: HeadTracker,
+    request: FaceRequest,
+    options: TrackingOptions,
+    face_landmarks: dict | None,
+    count: int,  # frames of the clip, where there are landmarks
+    bar: host.Progress,
+) -> TrackingResult:
+    """The same with DECA and SMIRK, which read each frame as it comes."""
+    from ..magicportrait_core.tracking.interop import from_face_landmarks
+    from . import released_tracking
+
+    frames = watched(clip, bar)
+
+    def run(landmarker, choice) -> TrackingResult:
+        chosen = released_tracking.options_of(tracker.released, choice, options.missing, options.smoothing)
+        seen = None
+        if face_landmarks is not None:
+            used = request.restrict_landmarks(of_frames(face_landmarks, clip.start, count), clip.size)
+            seen = from_face_landmarks(used, landmarker.canonical, choice, clip.fps, count, clip.size)
+        return released_tracking.track_clip(frames, tracker.released, landmarker, clip.fps, chosen, seen)
+
+    return request.track("Driving video", tracker.landmarker, clip.size, run)
+
+
+def smoothing_of(tracker: HeadTracker, head: float, expression: float, gaze: float) -> SmoothingOptions:
+    """Chosen strengths; negative ones are those that suit the tracker."""
+    from ..magicportrait_core.tracking.released_tracker import RAW
+    from ..magicportrait_core.tracking.smoothing import SmoothingOptions
+
+    usual = RAW if tracker.released else SmoothingOptions()
+    chosen = {"head": head, "expression": expression, "gaze": gaze}
+    return replace(usual, **{name: value for name, value in chosen.items() if value >= 0})
 
 
 def of_frames(landmarks: dict, start: int, count: int) -> dict:

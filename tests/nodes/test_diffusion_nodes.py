@@ -15,7 +15,7 @@ from magicportrait_pack.nodes import (
     NODES,
     aggregation,
     host,
-    loaders,
+    licensed_files,
     model_files,
     motion,
     sampling,
@@ -58,7 +58,7 @@ def test_the_place_of_the_published_files_is_listed_once(models):
 
 
 def test_files_of_models_are_no_heads(models):
-    assert loaders.head_files() == ["heads/flame2023.pkl"]
+    assert licensed_files.head_files() == ["heads/flame2023.pkl"]
 
 
 def test_a_model_without_files_is_explained(models):

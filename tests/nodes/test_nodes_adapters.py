@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfy_api.latest import InputImpl, Types
-from magicportrait_pack.nodes import NODES, common_inputs, driving, host, loaders, sound, track_files
+from magicportrait_pack.nodes import NODES, common_inputs, driving, host, licensed_files, sound, track_files
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,12 +124,13 @@ def test_pictures_have_no_sound():
 
 
 def test_missing_flame_is_explained_with_place_and_licence():
-    text = loaders.missing_head("heads/flame2023_Open.pkl")
+    text = licensed_files.missing_head("heads/flame2023_Open.pkl")
     assert "FLAME 2023 Open" in text and "CC BY 4.0" in text and str(Path("magicportrait") / "heads") in text
 
 
 def test_built_in_head_is_the_first_choice():
-    assert loaders.head_choices()[0] == loaders.BUILT_IN and loaders.head_path(loaders.BUILT_IN) is None
+    assert licensed_files.head_choices()[0] == licensed_files.BUILT_IN
+    assert licensed_files.head_path(licensed_files.BUILT_IN) is None
 
 
 @pytest.mark.parametrize("name", ["../secret.safetensors", "/etc/passwd", "x/../../y.safetensors [output]"])

@@ -6,6 +6,7 @@ from comfy_server import ComfyServer, ServerError, local_interpreter
 
 NODES = {
     "MagicPortraitLoadTracker",
+    "MagicPortraitCropFace",
     "MagicPortraitTrackVideo",
     "MagicPortraitAlignIdentity",
     "MagicPortraitRenderGuidance",
