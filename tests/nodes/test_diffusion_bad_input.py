@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 from demo_pictures import write_driving, write_portrait
+from golden_model import golden_state
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from toy_model import MODEL, TEXT_ENCODER, TOY, VAE, write_model, write_taesd
+
+from magicportrait_core.models.config import GUIDANCE_MAPS
 
 FRAMES = 8  # two windows of 6
 SIZE = (192, 128)  # width, height
@@ -32,6 +35,12 @@ def inputs(server, toy_models):
     cut = write_model(models / "magicportrait/cut") / "denoising_unet.safetensors"
     cut.write_bytes(cut.read_bytes()[:-1000])
     (write_model(models / "magicportrait/partial") / "appearance_net.safetensors").unlink()
+    small = models / "magicportrait/small"
+    small.mkdir()
+    for published in ("denoising_unet", "reference_unet"):
+        torch.save(golden_state(published), small / f"{published}.pth")
+    for name in GUIDANCE_MAPS:
+        torch.save(golden_state(f"guidance_encoder_{name}"), small / f"guidance_encoder_{name}.pth")
     save_file({"weight": torch.zeros(3)}, folder / "foreign.segments.safetensors")
     return folder
 
@@ -332,6 +341,13 @@ def test_model_that_was_cut_short(fails):
     workflow = graph()
     workflow["model"]["inputs"]["model"] = "cut"
     assert "denoising_unet.safetensors" in fails(workflow, "model")
+
+
+def test_published_files_of_another_size(fails):
+    workflow = graph()
+    workflow["model"]["inputs"]["model"] = "small"
+    error = fails(workflow, "model")
+    assert "denoising_unet.pth does not fit the Denoising UNet" in error and "is 32, expected 320" in error
 
 
 def test_model_folder_that_does_not_exist(client, inputs):

@@ -3,6 +3,8 @@
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
+import comfy_aimdo.host_buffer
+import comfy_aimdo.model_vbar
 import pytest
 import torch
 from golden_model import GOLDEN_CONFIG, golden_model
@@ -127,3 +129,66 @@ def test_the_class_of_the_patcher_is_the_hosts_choice(monkeypatch):
 
     monkeypatch.setattr(comfy.model_patcher, "CoreModelPatcher", Chosen)
     assert all(isinstance(p, Chosen) for p in patchers.host_model(golden_model()).get_models())
+
+
+class FakeDeviceMemory:
+    """In the place of the library that stages weights on CUDA cards; it only counts."""
+
+    def __init__(self, *_):
+        self.size = self.staged = 0
+
+    def prioritize(self) -> None: ...
+
+    def alloc(self, size: int) -> tuple:
+        self.staged += size
+        return ("place", size)
+
+    def loaded_size(self) -> int:
+        return 0
+
+    def free_memory(self, size: float) -> int:
+        return 0
+
+
+@pytest.fixture
+def dynamic(monkeypatch):
+    """The model behind the patchers that NVIDIA cards get, on a device without data."""
+
+    def stage(layers, *_):
+        for layer in layers:
+            layer._prefetch = {"signature": None}
+
+    def bring(layer, dtype, device, *_):
+        return tuple(w if w is None else w.to(device, dtype) for w in (layer.weight, layer.bias))
+
+    monkeypatch.setattr(comfy_aimdo.model_vbar, "ModelVBAR", FakeDeviceMemory)
+    monkeypatch.setattr(comfy_aimdo.host_buffer, "HostBuffer", FakeDeviceMemory)
+    monkeypatch.setattr(comfy.ops, "cast_modules_with_vbar", stage)
+    monkeypatch.setattr(comfy.ops, "resolve_cast_module_with_vbar", bring)
+    monkeypatch.setattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcherDynamic)
+    monkeypatch.setattr(comfy.model_management, "get_torch_device", lambda: torch.device("meta"))
+    return patchers.host_model(golden_model())
+
+
+def test_dynamic_patchers_stage_large_layers_and_bring_small_ones(dynamic):
+    for network in dynamic.get_models():
+        assert network.is_dynamic()
+        network.partially_load(network.load_device)
+        layers = [layer for layer in network.model.modules() if list(layer.parameters(recurse=False))]
+        staged = [layer for layer in layers if hasattr(layer, "_v")]
+        assert 0 < len(staged) < len(layers)
+        assert all(layer.weight.device.type == "cpu" for layer in staged)
+        assert all(layer.weight.is_meta for layer in layers if layer not in staged)
+        assert sum(s.weight.nbytes for s in staged) <= network.model.dynamic_vbars[network.load_device].staged
+    assert predict(dynamic, "meta").shape == (2, 1, 4, FRAMES, *CELLS)
+
+
+def test_dynamic_patchers_give_the_weights_back(dynamic):
+    expected = hosted_of_torch_layers()
+    for network, plain in zip(dynamic.get_models(), expected.get_models(), strict=True):
+        network.partially_load(network.load_device)
+        network.detach()
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(network.model.parameters(), plain.model.parameters(), strict=True)
+        )
