@@ -214,7 +214,7 @@ def test_a_killed_render_goes_on_with_the_identical_result(render, server, comfy
     with mortal:
         broken = ComfyClient(mortal.url).run(workflow, on_event=kill_half_way)
         assert broken.status == "error" and "closed the connection" in broken.error
-        assert len(list(tmp_path.glob("user/magicportrait/renders/*"))) == 1
+        assert len(list(tmp_path.glob("user/magicportrait/renders/*.safetensors"))) == 1
         mortal.start()
         rest = Render(ComfyClient(mortal.url), mortal, workflow)
         assert "went on from a render" in rest.run.outputs[sampler]["text"][0]
