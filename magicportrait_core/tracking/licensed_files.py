@@ -1,4 +1,4 @@
-"""The files of the released guidance that users get from their owners: what, whose, where, and which are here."""
+"""The released guidance's files that users get from their owners: what, whose, where, which are here."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def describe_licensed_files(folders: Iterable[str | Path]) -> str:
         else:
             state = "missing" if file.needed else "not there, optional"
             lines.append(
-                f"{file.name}: {state} ({file.what}, {file.size}); get it from {file.origin} ({file.licence}) "
-                f"and put it into {folders[0]}"
+                f"{file.name}: {state} ({file.what}, {file.size}); get it from {file.origin} "
+                f"({file.licence}) and put it into {folders[0]}"
             )
     return "\n".join(lines)
