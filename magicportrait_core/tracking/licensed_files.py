@@ -9,7 +9,7 @@ from pathlib import Path
 from ..head.flame_files import EYELIDS, RESEARCH_LICENCE, TEMPLATE_OBJ
 from ..head.texture_space import FILE as TEXTURE
 from .encoder_files import DECA, SMIRK
-from .released_files import FLAME
+from .released_tracker import FLAME
 
 FLAME_SITE = "flame.is.tue.mpg.de, free registration"
 

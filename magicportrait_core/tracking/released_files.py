@@ -12,10 +12,7 @@ from ..head.model import HeadModel
 from ..head.texture_space import read_texture_space
 from .encoder_files import load_deca, load_smirk
 from .landmarker import Landmarker, load_landmarker
-from .released_tracker import ReleasedTracker
-
-FLAME = "generic_model.pkl"
-NEEDED = f"DECA and SMIRK speak FLAME 2020's language: choose {FLAME} of FLAME 2020 (flame.is.tue.mpg.de)"
+from .released_tracker import ReleasedTracker, check_flame_2020
 
 
 def load_released_tracker(
@@ -60,22 +57,3 @@ def load_flame_2020(
             f"it is not at {obj}; put it there, or leave the texture out"
         )
     return head
-
-
-def check_flame_2020(head: HeadModel, file: str) -> None:
-    """Refuses heads whose coefficients mean something else than DECA's and SMIRK's."""
-    name = head.name
-    if name == "flame2020" and not head.jaw_in_expression:
-        return
-    if head.jaw_in_expression and name.startswith("flame"):
-        raise HeadFileError(f"{file} is a FLAME without jaw; {NEEDED}")
-    if name in ("flame2020_female", "flame2020_male"):
-        raise HeadFileError(f"{file} is FLAME 2020 for one gender, with a shape space of its own; {NEEDED}")
-    if name.startswith("flame2023"):
-        raise HeadFileError(f"{file} is FLAME 2023, whose coefficients are not those of 2020; {NEEDED}")
-    if name.startswith("flame_"):
-        raise HeadFileError(
-            f"{file} does not carry a published name, so it cannot be told which FLAME it is; name it "
-            f"{FLAME} if it is the generic model of FLAME 2020"
-        )
-    raise HeadFileError(f"head {name!r} is not FLAME; {NEEDED}")

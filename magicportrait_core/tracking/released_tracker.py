@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..head.files import HeadFileError
 from ..head.model import HeadModel
 from ..head.texture_space import TextureSpace
 from ..rendering.camera import Camera
@@ -33,6 +34,8 @@ from .track import NUM_JOINTS, FaceTrack
 from .tracker import OnFrame, TrackingResult
 from .weak_perspective import weak_perspective_camera
 
+FLAME = "generic_model.pkl"
+NEEDED = f"DECA and SMIRK speak FLAME 2020's language: choose {FLAME} of FLAME 2020 (flame.is.tue.mpg.de)"
 RAW = SmoothingOptions(head=0.0, expression=0.0, gaze=0.0)
 SAME_FACE = 0.3  # overlap of a given box with a face from which it is the face's
 JAW, LEFT_EYE = 2, 3  # rows of FaceTrack.pose
@@ -47,6 +50,9 @@ class ReleasedTracker:
     smirk: SmirkExpressionEncoder
     landmarker: Landmarker
     texture: TextureSpace | None = None
+
+    def __post_init__(self):
+        check_flame_2020(self.head, self.head.name)
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,25 @@ def track_portrait_released(
     options = replace(options or ReleasedOptions(), missing="raise", batch=1)
     boxes = None if deca_box is None else [deca_box]
     return track_released([image], tracker, 0.0, options, None, observations, boxes)
+
+
+def check_flame_2020(head: HeadModel, file: str) -> None:
+    """Refuses heads whose coefficients mean something else than DECA's and SMIRK's."""
+    name = head.name
+    if name == "flame2020" and not head.jaw_in_expression:
+        return
+    if head.jaw_in_expression and name.startswith("flame"):
+        raise HeadFileError(f"{file} is a FLAME without jaw; {NEEDED}")
+    if name in ("flame2020_female", "flame2020_male"):
+        raise HeadFileError(f"{file} is FLAME 2020 for one gender, with a shape space of its own; {NEEDED}")
+    if name.startswith("flame2023"):
+        raise HeadFileError(f"{file} is FLAME 2023, whose coefficients are not those of 2020; {NEEDED}")
+    if name.startswith("flame_"):
+        raise HeadFileError(
+            f"{file} does not carry a published name, so it cannot be told which FLAME it is; name it "
+            f"{FLAME} if it is the generic model of FLAME 2020"
+        )
+    raise HeadFileError(f"head {name!r} is not FLAME; {NEEDED}")
 
 
 def _read(

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from magicportrait_core.head.assets import load_head, save_head
 from magicportrait_core.head.files import HeadFileError
 from magicportrait_core.head.flame_files import read_flame
 from magicportrait_core.head.safe_pickle import read_pickle
 from magicportrait_core.tracking.encoder_files import DECA, SMIRK, load_deca, load_smirk
 from magicportrait_core.tracking.released_files import load_flame_2020
+from magicportrait_core.tracking.released_tracker import ReleasedTracker
 
 
 @pytest.fixture
@@ -157,6 +159,11 @@ def test_flame_without_jaw_under_a_false_name_is_refused(flame_table, tmp_path):
         load_flame_2020(tmp_path / "generic_model.pkl", needs_uvs=False)
 
 
+def test_other_heads_make_no_released_tracker():
+    with pytest.raises(HeadFileError, match="head 'open_head' is not FLAME; DECA and SMIRK speak"):
+        ReleasedTracker(load_head(), deca=None, smirk=None, landmarker=None)
+
+
 def test_basel_model_is_refused(tmp_path):
     (tmp_path / "generic_model.pkl").write_bytes(pickle.dumps({"shapePC": np.zeros(3)}, 2))
     with pytest.raises(HeadFileError, match="is a Basel face model"):
@@ -198,8 +205,6 @@ def test_eyelids_are_read_only_when_asked_for(folder, tmp_path):
 
 
 def test_eyelids_survive_conversion(folder, tmp_path):
-    from magicportrait_core.head.assets import load_head, save_head
-
     head = read_flame(folder / "generic_model.pkl", eyelids=True)
     save_head(head, tmp_path / "flame.safetensors")
     assert torch.equal(load_head(tmp_path / "flame.safetensors").eyelid_basis, head.eyelid_basis)
