@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from ..magicportrait_core.checkpoints.fingerprint import Fingerprint
 from ..magicportrait_core.text import PROMPT
 from . import host
 
@@ -82,3 +84,11 @@ def check_vae(vae: VAE, config: ModelConfig) -> None:
         f"vae is {kind} with latents of {channels} channels and {unit} pixels a cell{family}; the model "
         f"needs {config.unet.latent_channels} channels and {config.pixels_per_cell} pixels: {GOOD_VAE}."
     )
+
+
+def vae_fingerprint(vae: VAE) -> str:
+    """Of the weights, and the same in every precision that the host chooses for a machine."""
+    weights = Fingerprint()
+    for name, value in vae.get_sd().items():
+        weights.add(name, value.to("cpu", torch.bfloat16, copy=True))
+    return weights.text()

@@ -24,7 +24,7 @@ from ..magicportrait_core.render_options import (
     sampling_size,
 )
 from . import host, patchers, states
-from .foreign_inputs import check_vae, encode_portrait, text_embedding
+from .foreign_inputs import check_vae, encode_portrait, text_embedding, vae_fingerprint
 from .previews import WatchedDenoiser, clock
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ def render(
         bar.stage(PREPARED, 1.0),
         len(windows),
     )
-    identity = render_identity(render_fingerprint(model.model, features, pixels, text, options), options)
+    identity = render_identity(
+        render_fingerprint(model.model, features, pixels, text, options, vae_fingerprint(vae)), options
+    )
     state = states.state_file(identity, share.part, share.parts, options.save_every)
     going_on = state is not None and state.path.exists()
     segments = sample_clip(

@@ -54,9 +54,9 @@ def model():
     return patchers.host_model(toy_model())
 
 
-def taesd(folder: Path, name: str, channels: int) -> comfy.sd.VAE:
+def taesd(folder: Path, name: str, channels: int, scale: float = TOY.latent_scale) -> comfy.sd.VAE:
     write_taesd(folder, name, channels)
-    weights = {"vae_scale": torch.tensor(TOY.latent_scale), "vae_shift": torch.tensor(0.0)}
+    weights = {"vae_scale": torch.tensor(scale), "vae_shift": torch.tensor(0.0)}
     for part in ("encoder", "decoder"):
         loaded = load_file(folder / f"{name}_{part}.safetensors")
         weights |= {f"taesd_{part}.{key}": value for key, value in loaded.items()}
@@ -102,7 +102,7 @@ def test_the_nodes_give_what_the_library_gives(model, vae, features, whole):
     class Library:
         """The host's VAE as the library's Autoencoder."""
 
-        vae, name, latent_channels, pixels_per_cell = torch.nn.Linear(1, 1), "toy", 4, 8
+        vae, name, fingerprint, latent_channels, pixels_per_cell = torch.nn.Linear(1, 1), "toy", "", 4, 8
 
         @staticmethod
         def encode(pictures):
@@ -212,6 +212,12 @@ def test_another_seed_does_not_go_on_from_a_state(model, vae, features, monkeypa
         )
     ]
     assert len(set(identities)) == len(identities)
+
+
+def test_another_vae_is_another_render(vae, tmp_path):
+    first = foreign_inputs.vae_fingerprint(vae)
+    assert foreign_inputs.vae_fingerprint(taesd(tmp_path, "taesd", 4)) == first
+    assert foreign_inputs.vae_fingerprint(taesd(tmp_path, "taesd", 4, scale=0.13025)) != first
 
 
 def test_forgotten_states_are_removed():
