@@ -40,7 +40,7 @@ PREVIEW_HEIGHTS = {
     "MagicPortraitSampler": 320,
     "CLIPTextEncode": 100,
 }
-NOTE_WIDTH, NOTE_COLUMNS = 620, 80  # pixels, and the letters that fit into them
+NOTE_WIDTH, NOTE_LINE = 620, 14  # pixels
 GROUP_COLOURS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#88A")
 NAMESPACE = uuid.UUID(
     "6b2c9f5e-41f5-4a3b-9a58-6a4f0a3f9f10"
@@ -231,8 +231,7 @@ class Writer:
     @staticmethod
     def _note(graph: Graph, number: int) -> dict:
         text = textwrap.dedent(graph.note).strip()
-        lines = sum(1 + len(line) // NOTE_COLUMNS for line in text.splitlines())
-        height = max(240, 60 + 22 * lines)
+        height = max(240, 80 + NOTE_LINE * len(text.splitlines()))
         return {
             "id": number,
             "type": "MarkdownNote",
