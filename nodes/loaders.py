@@ -75,7 +75,7 @@ class LoadTracker(io.ComfyNode):
                 io.Combo.Input(
                     "deca",
                     options=licensed_files.encoder_choices(DECA),
-                    default=DECA.place,
+                    default=DECA,
                     optional=True,
                     advanced=True,
                     tooltip="For DECA + SMIRK: DECA's trained model, in models/magicportrait/trackers.",
@@ -83,7 +83,7 @@ class LoadTracker(io.ComfyNode):
                 io.Combo.Input(
                     "smirk",
                     options=licensed_files.encoder_choices(SMIRK),
-                    default=SMIRK.place,
+                    default=SMIRK,
                     optional=True,
                     advanced=True,
                     tooltip="For DECA + SMIRK: SMIRK's trained model, in models/magicportrait/trackers.",
@@ -91,7 +91,7 @@ class LoadTracker(io.ComfyNode):
                 io.Combo.Input(
                     "texture",
                     options=licensed_files.texture_choices(),
-                    default=TEXTURE.place,
+                    default=TEXTURE,
                     optional=True,
                     advanced=True,
                     tooltip="For DECA + SMIRK: FLAME's texture space, which gives the render map its skin. "
@@ -128,43 +128,26 @@ class LoadTracker(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        head: str | None = None,
-        tracker: str | None = None,
-        deca: str | None = None,
-        smirk: str | None = None,
-        texture: str | None = None,
-        eyelids: bool | None = None,
-    ) -> bool | str:
-        chosen = vars_of(head=head, tracker=tracker, deca=deca, smirk=smirk, texture=texture, eyelids=eyelids)
-        try:
-            TrackerFiles(**chosen).check()
-        except (FileNotFoundError, ValueError) as error:
-            return str(error)
+    def validate_inputs(cls, head=None, deca=None, smirk=None, texture=None) -> bool:
+        """Files that are not in the lists pass: the node itself says what is missing, all at once."""
         return True
 
     @classmethod
     def fingerprint_inputs(cls, device: str = "default", gaze: bool = False, **chosen) -> str:
-        paths = TrackerFiles(**vars_of(**chosen)).paths()
-        return f"{chosen} {device} {gaze} {[(str(path), path.stat().st_mtime) for path in paths]}"
+        given = {name: value for name, value in chosen.items() if value is not None}  # None: over a wire
+        return f"{chosen} {device} {gaze} {TrackerFiles(**given).state()}"
 
     @classmethod
     def execute(cls, head: str, device: str = "default", gaze: bool = False, **chosen) -> io.NodeOutput:
         files = TrackerFiles(head, **chosen)
-        files.check()  # also when a choice came over a wire
+        files.check()
         place = host.choose_device(device)
         if files.released:
             tracker = load_released(files, place, gaze)
         else:
             tracker = load_tracker(licensed_files.head_path(head), place)
-        report = licensed_files.files_report(files)
+        report = files.report()
         return io.NodeOutput(tracker, report, ui=host.show_text(report))
-
-
-def vars_of(**values) -> dict:
-    """Without those that come over a wire, which are None until the node runs."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def load_tracker(file: Path | None, device: torch.device) -> HeadTracker:
