@@ -168,6 +168,37 @@ def test_two_workers_are_one_render(render):
     assert torch.equal(alone.latents, shared.latents)
 
 
+def test_workers_on_two_machines_hand_over_files(render, client, server):
+    settings = {"coupling": "independent segments", "windows_per_batch": 1}
+    joined = toy("reenactment_two_workers", settings)
+    for number, title in enumerate(("Worker 1 of 2", "Worker 2 of 2")):
+        worker = toy("reenactment_two_workers", settings)
+        for unused in (
+            "One timeline",
+            "Frames",
+            "Video of reenactment",
+            "Save reenactment",
+            "Latents",
+            "Pictures",
+        ):
+            del worker[node_named(worker, unused)]
+        inputs = {
+            "segments": [node_named(worker, title), 0],
+            "filename_prefix": f"magicportrait/part{number}",
+        }
+        worker["save"] = {"class_type": "MagicPortraitSaveSegments", "inputs": inputs}
+        run = client.run(worker)
+        assert run.status == "success", run.error
+        (file,) = server.output_folder.glob(f"magicportrait/part{number}*")
+        joined[node_named(joined, title)] = {
+            "class_type": "MagicPortraitLoadSegments",
+            "inputs": {"file": f"magicportrait/{file.name} [output]"},
+            "_meta": {"title": title},
+        }
+    client.get_json("/object_info/MagicPortraitLoadSegments")  # what R does in the browser
+    assert torch.equal(Render(client, server, joined).latents, render("reenactment", settings).latents)
+
+
 def test_a_long_video_with_overlaps(render):
     long = render("reenactment_long")
     assert long.frames.shape == (FRAMES, *SIZE, 3)
