@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
-from torch.nn import functional
 
 from .config import GuidanceEncoderConfig, ModelConfig
-from .unet_blocks import spatial_transformer
+from .unet_blocks import silu, spatial_transformer
 
 
 class GeometricGuidanceEncoder(nn.Module):
@@ -37,9 +35,9 @@ class GeometricGuidanceEncoder(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (F, 3, H, W) in [0, 1] -> features (F, E, h, w); frames are independent."""
         self._check(maps)
-        x = _silu(self.conv_in(maps))
+        x = silu(self.conv_in(maps))
         for block in self.blocks:
-            x = _silu(block(x))
+            x = silu(block(x))
         (transformer,) = self.attentions.values()
         return self.conv_out(spatial_transformer(transformer, x, text=None))
 
@@ -102,7 +100,3 @@ def _transformer(config: GuidanceEncoderConfig) -> nn.Module:
         in_channels=channels,
         norm_num_groups=config.norm_groups,
     )
-
-
-def _silu(x: Tensor) -> Tensor:
-    return functional.silu(x, inplace=not torch.is_grad_enabled())

@@ -55,12 +55,12 @@ class UNet(nn.Module):
 
     def check_latents(self, latents: Tensor, axes: str) -> None:
         config = self.config
-        height, width = latents.shape[-2:]
         if latents.ndim != len(axes.split()) or latents.shape[1] != config.latent_channels:
             raise ValueError(
                 f"latents have shape {tuple(latents.shape)}, expected ({axes}) with "
                 f"C = {config.latent_channels}; encode with a VAE of the Stable Diffusion 1.5 family"
             )
+        height, width = latents.shape[-2:]
         if height % config.downscale or width % config.downscale:
             raise ValueError(
                 f"latents are {height} x {width} cells, expected multiples of {config.downscale}; "
@@ -148,7 +148,7 @@ class UNetPass:
         first = part(*ranges[0])
         if len(ranges) == 1:
             return first
-        out = first.new_empty((total, *first.shape[1:]))
+        out = _room_for(total, first)
         out[: ranges[0][1]] = first
         del first
         for start, stop in ranges[1:]:
@@ -175,6 +175,14 @@ def rows(x: Tensor, start: int, stop: int) -> Tensor:
 
 def _attentions(block: nn.Module) -> nn.ModuleList | tuple:
     return getattr(block, "attentions", None) or ()
+
+
+def _room_for(total: int, piece: Tensor) -> Tensor:
+    """An empty tensor of so many rows, in the memory layout of a piece of it."""
+    channels_last = piece.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    shape = (total, *piece.shape[1:])
+    return torch.empty(shape, dtype=piece.dtype, device=piece.device, memory_format=layout)
 
 
 def _join(pieces: list[Tensor]) -> Tensor:

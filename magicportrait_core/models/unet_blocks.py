@@ -36,9 +36,9 @@ def resnet_block(
     time: Tensor,  # (1 or N, T) time embedding after SiLU
 ) -> Tensor:
     """norm, SiLU, convolution, + time, norm, SiLU, convolution, + input."""
-    y = module.conv1(_silu(module.norm1(x)))
+    y = module.conv1(silu(module.norm1(x)))
     y = residual(y, module.time_emb_proj(time)[:, :, None, None])
-    y = module.conv2(_silu(module.norm2(y)))
+    y = module.conv2(silu(module.norm2(y)))
     return residual(y, x if module.conv_shortcut is None else module.conv_shortcut(x))
 
 
@@ -122,7 +122,8 @@ def residual(update: Tensor, x: Tensor) -> Tensor:
     return update + x if torch.is_grad_enabled() else update.add_(x)
 
 
-def _silu(x: Tensor) -> Tensor:
+def silu(x: Tensor) -> Tensor:
+    """SiLU over its input (a fresh temporary) where no gradient needs it."""
     return functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
