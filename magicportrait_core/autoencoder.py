@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from .checkpoints.fingerprint import Fingerprint
 from .models.config import ModelConfig
 from .weight_files import read_tensors
 
@@ -49,6 +50,14 @@ class Autoencoder:
     @property
     def pixels_per_cell(self) -> int:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the weights; two VAEs with the same one give the same latents and pictures."""
+        weights = Fingerprint()
+        for name, value in self.vae.state_dict().items():
+            weights.add(name, value)
+        return weights.text()
 
     def to(self, *args, **kwargs) -> Autoencoder:
         """Moves and casts the networks in place, as torch's Module.to; returns self."""

@@ -176,7 +176,7 @@ def animate(
             or fitting_windows(model, features.size, len(windows[0])),
             on_window=lambda done, total: on_progress("sample", done, total),
             state_file=options.state_file and StateFile(options.state_file, options.save_every),
-            fingerprint=render_fingerprint(model, features, pixels, text, options),
+            fingerprint=render_fingerprint(model, features, pixels, text, options, vae.fingerprint),
             memory_advice=lambda cells, count: memory_advice(config, dtype, cells, count, free_memory(where)),
         )
     return merge_segments([segments])

@@ -118,6 +118,7 @@ def render_fingerprint(
     pixels: Tensor,  # (3, H, W) the portrait at the working size
     text: Tensor,
     options: ReenactOptions,
+    vae: str = "",  # its fingerprint, where it has one
 ) -> str:
     """Of everything but noise, schedule and windows that decides the latents: a state file goes on only
     where it is the same."""
@@ -128,6 +129,7 @@ def render_fingerprint(
         options.guidance_scale,
         options.guidance_strength,
         options.round_tokens,
+        vae,
     ]
     digest = hashlib.sha256(json.dumps(settings).encode())
     digest.update(to_levels(pixels).numpy())

@@ -97,6 +97,13 @@ def test_frames_come_one_at_a_time_and_do_not_depend_on_each_other(golden_vae):
     assert not next(golden_vae.decode(latents)).requires_grad
 
 
+def test_the_fingerprint_is_of_the_weights(golden_vae, tmp_path):
+    first = golden_vae.fingerprint
+    assert load_vae(tmp_path).fingerprint == first
+    golden_vae.vae.encoder.conv_in.weight.mul_(1.01)
+    assert golden_vae.fingerprint != first
+
+
 def test_values_that_are_not_finite_name_the_remedy(golden_vae):
     with pytest.raises(ValueError, match="not finite numbers when decoding a frame in float32"):
         next(golden_vae.decode(torch.full((1, 4, 2, 2), torch.nan)))
