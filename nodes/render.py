@@ -66,7 +66,7 @@ def render(
     share: Share,
 ) -> tuple[PortraitSegments, str]:
     """The segments and a report. What cannot work is refused before anything is computed."""
-    config, dtype, unet = model.model.config, model.model.dtype, model.denoising_unet
+    config = model.model.config
     text = text_embedding(conditioning, model.model)
     check_vae(vae, config)
     check_guidance(options.guidance_scale, options.guidance_strength)
@@ -74,37 +74,34 @@ def render(
     windows = share.of(planned_windows(features.num_frames, config, options))
     schedule = ddim_schedule(options.steps)
     pixels = resize_portrait(portrait, size)
-
-    bar = host.Progress()
-    tokens = appearance_tokens(model, vae, pixels, text, bar.stage(0.0, PREPARED))
-    patchers.unload(model.guidance_encoders, model.appearance_net, vae.patcher)
-
-    needed = bytes_per_window(config, features.size, dtype, len(windows[0]))
-    network = patchers.load(unet, needed * (options.windows_per_batch or 1))
-    free = patchers.free_bytes(unet)
-    batch = options.windows_per_batch or windows_per_batch(model, features.size, len(windows[0]), free)
-    clip = network.condition(tokens, text.to(unet.load_device, dtype))
-    strengths = options.guidance_scale, options.guidance_strength
-    denoise = WatchedDenoiser(
-        GuidedDenoiser(network, clip, features, unet.load_device, dtype, *strengths),
-        schedule,
-        bar.stage(PREPARED, 1.0),
-        len(windows),
-    )
     identity = render_identity(
         render_fingerprint(model.model, features, pixels, text, options, vae_fingerprint(vae)), options
     )
     state = states.state_file(identity, share.part, share.parts, options.save_every)
     going_on = state is not None and state.path.exists()
+
+    bar = host.Progress()
+    tokens = appearance_tokens(model, vae, pixels, text, bar.stage(0.0, PREPARED))
+    patchers.unload(model.guidance_encoders, model.appearance_net, vae.patcher)
+
+    needed = bytes_per_window(config, features.size, model.model.dtype, len(windows[0]))
+    network = patchers.load(model.denoising_unet, needed * (options.windows_per_batch or 1))
+    device, dtype = model.denoising_unet.load_device, model.model.dtype
+    clip = network.condition(tokens, text.to(device, dtype))
+    strengths = options.guidance_scale, options.guidance_strength
+    denoiser = GuidedDenoiser(network, clip, features, device, dtype, *strengths)
+    watched = WatchedDenoiser(denoiser, schedule, bar.stage(PREPARED, 1.0), len(windows))
+    free = patchers.free_bytes(model.denoising_unet)
+    batch = options.windows_per_batch or windows_per_batch(model, features.size, len(windows[0]), free)
     segments = sample_clip(
-        denoise,
+        watched,
         frame_noise(options.seed, range(features.num_frames), (config.unet.latent_channels, *features.size)),
         schedule,
         windows,
         latent_scale=config.latent_scale,
         coupling=options.coupling,
         windows_per_batch=batch,
-        on_window=denoise.on_window,
+        on_window=watched.on_window,
         state_file=state,
         fingerprint=identity,
         # A window that did not fit was more than estimated, so half of it is suggested at most.
@@ -112,7 +109,7 @@ def render(
     )
     if state is not None:
         state.remove()
-    return segments, report(segments, denoise, options, model, needed * batch, going_on)
+    return segments, report(segments, watched, options, model, needed * batch, going_on)
 
 
 def appearance_tokens(
@@ -154,11 +151,12 @@ def report(
     """What was rendered, how fast, and with how much memory."""
     network, dtype = model.denoising_unet, str(model.model.dtype).removeprefix("torch.")
     frames = len({frame for window in segments.frames for frame in window})
+    windows = f"{len(segments.frames)} window{'s' * (len(segments.frames) != 1)}"
     share = denoise.done / (len(segments.frames) * options.steps)  # of the work, done in this run
     pace = denoise.seconds / max(share, 1e-9) / frames
     lines = [
-        f"{frames} of {segments.num_frames} frames in {len(segments.frames)} windows of "
-        f"{len(segments.frames[0])}, {options.steps} steps, {dtype} on {network.load_device}",
+        f"{frames} of {segments.num_frames} frames in {windows} of {len(segments.frames[0])}, "
+        f"{options.steps} steps, {dtype} on {network.load_device}",
         f"{clock(denoise.seconds)} for the denoising, {pace:.2f} s a frame",
         f"memory: about {needed / GIGABYTE:.1f} GB beside the weights of "
         f"{network.model_size() / GIGABYTE:.1f} GB",

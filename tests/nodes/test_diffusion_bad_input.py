@@ -141,7 +141,7 @@ def test_fewer_frames_than_a_window(frames, succeeds):
     workflow = graph()
     workflow["track"]["inputs"]["frame_limit"] = frames
     shown, report = succeeds(workflow)
-    assert shown == frames and f"1 windows of {frames}" in report
+    assert shown == frames and f"1 window of {frames}" in report
 
 
 def test_portrait_of_another_size(succeeds):

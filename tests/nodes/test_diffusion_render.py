@@ -117,7 +117,7 @@ def test_the_nodes_give_what_the_library_gives(model, vae, features, whole):
 def test_clips_shorter_than_a_window(frames, model, vae):
     segments, report = run(model, vae, motion.encode(model, maps(frames), SIZE, {}))
     assert [len(window) for window in segments.frames] == [frames]
-    assert segments.latents[0].isfinite().all() and f"{frames} of {frames} frames in 1 windows" in report
+    assert segments.latents[0].isfinite().all() and f"{frames} of {frames} frames in 1 window of" in report
 
 
 def test_the_result_goes_to_the_hosts_vae_in_its_own_scale(whole, vae):
