@@ -5,6 +5,7 @@ ComfyUI is looked for at COMFYUI_PATH, then in the cache of scripts/host.py; els
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -21,6 +22,18 @@ SERVER_ARGUMENTS = (
     "latent2rgb",
 )  # the browser asks for previews, our client cannot
 FOLDER_NAME = "Magic-Portrait_Pack"  # folder names come from users and managers: nothing may depend on them
+
+
+RELEASED_PLACES = {
+    "heads": (
+        "generic_model.pkl",
+        "head_template.obj",
+        "FLAME_texture.npz",
+        "l_eyelid.npy",
+        "r_eyelid.npy",
+    ),
+    "trackers": ("deca_model.tar", "SMIRK_em1.pt"),
+}
 
 
 def find_comfyui() -> Path | None:
@@ -96,6 +109,30 @@ def toy_models(server) -> None:
     (
         models / "text_encoders" / "clip_l.safetensors"
     ).unlink()  # 250 MB; pytest keeps folders of three sessions
+
+
+@pytest.fixture(scope="session")
+def released_files(tmp_path_factory):
+    """Stand-ins for the licensed files, in one folder; 230 MB."""
+    from released_files import write_released_files
+
+    folder = tmp_path_factory.mktemp("released")
+    yield write_released_files(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def released_models(server, released_files):
+    """The same where the server looks for them, while a module is tested."""
+    models = server.base / "models" / "magicportrait"
+    for folder, names in RELEASED_PLACES.items():
+        (models / folder).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copy(released_files.flame.parent / name, models / folder / name)
+    yield released_files
+    for folder, names in RELEASED_PLACES.items():
+        for name in names:
+            (models / folder / name).unlink(missing_ok=True)
 
 
 @pytest.fixture(autouse=True)
