@@ -222,7 +222,7 @@ def test_missing_released_files_are_named_before_anything_runs(client, inputs):
 
 @pytest.mark.parametrize("title", ["Motion features", "Sampler"])
 def test_cancel_takes_less_than_a_second(title, client, inputs):
-    workflow = toy("reenactment", {"steps": 50, "seed": 7}, size=256)
+    workflow = toy("reenactment", {"steps": 50, "seed": 7}, size=192)
     node = node_named(workflow, title)
     run = client.run(workflow, cancel_when=lambda event: event.kind == "progress" and event.node == node)
     assert run.status == "interrupted", run.error
