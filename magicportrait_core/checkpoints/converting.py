@@ -73,9 +73,9 @@ def _write(
 
 
 def _check_targets(sources: Mapping[str, Source], targets: Mapping[str, Path], overwrite: bool) -> None:
-    read = {weights.path.resolve() for source in sources.values() for weights, _ in source.places.values()}
+    read = {weights.path for source in sources.values() for weights, _ in source.places.values()}
     there = [path for path in targets.values() if path.exists()]
-    own = [path for path in there if path.resolve() in read]
+    own = [path for path in there if any(path.samefile(source) for source in read)]
     if own:
         raise FileExistsError(f"{own[0]} is among the files to convert; choose another folder for the result")
     if there and not overwrite:

@@ -17,7 +17,7 @@ from golden_model import (
     split_motion,
     weights_of,
 )
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from magicportrait_core.checkpoints.loading import load_model
 from magicportrait_core.models.model import MagicPortraitModel
@@ -30,8 +30,8 @@ def golden() -> MagicPortraitModel:
     return golden_model()
 
 
-def test_published_files_give_the_golden_networks(published: Path, golden: MagicPortraitModel):
-    model = load_model(published, config=GOLDEN_CONFIG)
+def test_published_files_give_the_golden_networks(published_pth: Path, golden: MagicPortraitModel):
+    model = load_model(published_pth, config=GOLDEN_CONFIG)
     assert_same_weights(model, golden)
     assert model.config == GOLDEN_CONFIG
     assert model.name == "portrait"
@@ -48,10 +48,14 @@ def test_networks_are_ready_for_inference(published: Path):
             assert not tensor.requires_grad
 
 
-def test_weights_outlive_their_files(published: Path, tmp_path: Path, golden: MagicPortraitModel):
-    folder = shutil.copytree(published, tmp_path / "copy")
-    model = load_model(folder, config=GOLDEN_CONFIG)
-    for path in folder.iterdir():
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_outlive_their_files(
+    published_files: Path, tmp_path: Path, golden: MagicPortraitModel, suffix: str
+):
+    for path in published_files.glob(f"*{suffix}"):
+        shutil.copy(path, tmp_path)
+    model = load_model(tmp_path, config=GOLDEN_CONFIG)
+    for path in tmp_path.iterdir():
         path.write_bytes(bytes(path.stat().st_size))  # a mapped tensor would turn to zeros
     assert_same_weights(model, golden)
 
@@ -90,17 +94,15 @@ def test_eight_bit_files_load_into_a_precision_that_computes(
 
 
 def test_safetensors_do_as_well(published: Path, golden: MagicPortraitModel):
-    for path in published.glob("*.pth"):
-        save_file(torch.load(path), path.with_suffix(".safetensors"), {"format": "pt"})
-        path.unlink()
+    assert {path.suffix for path in published.iterdir()} == {".safetensors"}
     assert_same_weights(load_model(published, config=GOLDEN_CONFIG), golden)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".bin"])
-def test_other_suffixes_of_torch(published: Path, golden: MagicPortraitModel, suffix: str):
-    for path in published.glob("*.pth"):
+def test_other_suffixes_of_torch(published_pth: Path, golden: MagicPortraitModel, suffix: str):
+    for path in published_pth.glob("*.pth"):
         path.rename(path.with_suffix(suffix))
-    assert_same_weights(load_model(published, config=GOLDEN_CONFIG), golden)
+    assert_same_weights(load_model(published_pth, config=GOLDEN_CONFIG), golden)
 
 
 def test_wrapped_and_prefixed_state_dicts(published: Path, replace: Replace, golden: MagicPortraitModel):
@@ -111,8 +113,8 @@ def test_wrapped_and_prefixed_state_dicts(published: Path, replace: Replace, gol
 
 
 def test_files_of_old_torch(published: Path, golden: MagicPortraitModel):
+    (published / "reference_unet.safetensors").unlink()
     path = published / "reference_unet.pth"
-    path.unlink()
     torch.save(golden_state("reference_unet"), path, _use_new_zipfile_serialization=False)
     assert_same_weights(load_model(published, config=GOLDEN_CONFIG), golden)
 
@@ -121,7 +123,7 @@ def test_motion_modules_inside_denoising_unet_need_no_other_file(
     published: Path, replace: Replace, golden: MagicPortraitModel
 ):
     replace("denoising_unet", golden_state("denoising_unet"))
-    (published / "motion_module-47360.pth").unlink()
+    (published / "motion_module-47360.safetensors").unlink()
     assert_same_weights(load_model(published, config=GOLDEN_CONFIG), golden)
 
 
@@ -156,10 +158,7 @@ def test_rounded_tables_of_positions_are_accepted(
 
 def test_fingerprint_follows_the_numbers(published: Path, replace: Replace, tmp_path: Path):
     first = load_model(published, config=GOLDEN_CONFIG).fingerprint
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in published.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
+    copy = shutil.copytree(published, tmp_path / "copy")
     assert load_model(copy, config=GOLDEN_CONFIG).fingerprint == first
     assert load_model(copy, torch.float16, GOLDEN_CONFIG).fingerprint != first
 
