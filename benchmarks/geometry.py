@@ -1,6 +1,6 @@
 """From the driving video to guidance maps with DECA and SMIRK, against the released order of work.
 
-    python scripts/host.py run -m benchmarks.geometry [clip.mp4] [--frames 24] [--threads 1] [--device cuda]
+    python scripts/host.py run -m benchmarks.geometry [clip.mp4] [--frames 24] [--dtype bfloat16]
 
 Ours reads the clip once: decode, follow the face, crop, encode in batches, align, decode FLAME, render. The
 baseline does for every driving frame what the released scripts do, in their order: read the portrait's file
@@ -72,11 +72,14 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=24)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of ours"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        clip = prepare(Path(folder), options.clip, options.frames, options.device)
-        ours, parts = measure_ours(clip, options.device)
+        clip = prepare(Path(folder), options.clip, options.frames)
+        ours, parts = measure_ours(clip, options.device, getattr(torch, options.dtype))
         baseline = None
         if options.device == "cpu":
             baseline = measure_baseline(clip)
@@ -92,9 +95,9 @@ class Clip:
     frames: list[Path]  # the same as pictures
 
 
-def prepare(folder: Path, source: Path | None, count: int, device: str) -> Clip:
+def prepare(folder: Path, source: Path | None, count: int) -> Clip:
     """The clip cut to 512x512 as the released system does it, as a video and as pictures."""
-    files = write_released_files(folder / "files")
+    files = write_released_files(folder / "files").arguments()
     portrait = folder / "portrait.png"
     Image.fromarray(data.astronaut()).save(portrait)
     source = source or next((path for name in CLIPS if (path := package_file(name))), None)
@@ -108,7 +111,7 @@ def prepare(folder: Path, source: Path | None, count: int, device: str) -> Clip:
         paths.append(folder / f"{number:05}.png")
         save_image(frames[-1], paths[-1])
     write_video(folder / "driving.mp4", frames, 25)
-    return Clip(files.arguments(), portrait, folder / "driving.mp4", paths)
+    return Clip(files, portrait, folder / "driving.mp4", paths)
 
 
 def clip_frames(source: Path | None) -> Iterator[Tensor]:
@@ -136,9 +139,9 @@ class Clock:
         return result
 
 
-def measure_ours(clip: Clip, device: str) -> tuple[float, dict[str, float]]:
+def measure_ours(clip: Clip, device: str, dtype: torch.dtype) -> tuple[float, dict[str, float]]:
     """Milliseconds a frame in all, and of each part."""
-    tracker = load_released_tracker(**clip.files, device=device)
+    tracker = load_released_tracker(**clip.files, device=device, dtype=dtype)
     portrait_picture = from_levels(torch.from_numpy(data.astronaut()))
 
     def run(clock: Clock, limit: int | None = None) -> None:

@@ -48,6 +48,14 @@ def test_type_can_be_chosen(folder):
     torch.testing.assert_close(half(picture.bfloat16()).float(), full(picture), atol=0.05, rtol=0)
 
 
+def test_files_of_older_torch_load(folder, tmp_path):
+    weights = torch.load(folder / "SMIRK_em1.pt", weights_only=True)
+    torch.save(weights, tmp_path / "SMIRK_em1.pt", _use_new_zipfile_serialization=False)
+    old, new = load_smirk(tmp_path / "SMIRK_em1.pt"), load_smirk(folder / "SMIRK_em1.pt")
+    picture = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(old(picture), new(picture))
+
+
 def test_file_may_go_once_it_is_read(folder, tmp_path):
     path = shutil.copy(folder / "SMIRK_em1.pt", tmp_path / "SMIRK_em1.pt")
     encoder = load_smirk(path)
