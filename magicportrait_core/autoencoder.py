@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 WEIGHT_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 PREFIXES = ("first_stage_model.", "vae.")  # of the VAE in whole checkpoints
+PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")  # the rest served training
 SDXL_ONLY = "conditioner.embedders."  # in whole SDXL checkpoints, whose VAE has the same shapes
+SCALE_SLACK = 0.01
 EXPECTED = "expected SD 1.5's, for example vae-ft-mse-840000-ema-pruned.safetensors"
 
 # SD's name of a layer -> diffusers' name.
@@ -122,6 +124,12 @@ def check_vae(vae: Autoencoder, config: ModelConfig) -> None:
             f"{vae.name} makes latents of {vae.latent_channels} channels with {vae.pixels_per_cell} pixels a "
             f"cell, the model needs {config.unet.latent_channels} and {config.pixels_per_cell}; {EXPECTED}"
         )
+    scale = vae.vae.config.scaling_factor  # of files without a config it is taken to be SD 1.5's
+    if abs(scale / config.latent_scale - 1) > SCALE_SLACK:
+        raise ValueError(
+            f"{vae.name} makes latents for a scale of {scale:g}, the model needs {config.latent_scale:g}; "
+            f"{EXPECTED}"
+        )
 
 
 def diffusers_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -174,15 +182,15 @@ def _vae_tensors(file: Path) -> dict[str, Tensor]:
     def wanted(name: str) -> bool:
         nonlocal sdxl
         sdxl = sdxl or name.startswith(SDXL_ONLY)
-        return name.startswith((*PREFIXES, "encoder.", "decoder.", "quant_conv.", "post_quant_conv."))
+        return name.startswith((*PREFIXES, *PARTS))
 
     state = read_tensors(file, wanted)
     if sdxl:
         raise ValueError(f"{file.name} is an SDXL checkpoint, whose VAE has other latents; {EXPECTED}")
     for prefix in PREFIXES:
         if any(name.startswith(prefix) for name in state):
-            return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    return state
+            state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    return {k: v for k, v in state.items() if k.startswith(PARTS)}
 
 
 def _config_beside(file: Path) -> dict[str, Any] | None:

@@ -40,13 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         print("\nstopped", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError) as error:
-        return _failed(error)
+        return _failed(str(error))
     except (RuntimeError, MemoryError) as error:
         from .diffusion.memory import is_out_of_memory
 
         if not is_out_of_memory(error):
             raise
-        return _failed(error)
+        reason = (str(error) or "out of memory").splitlines()[0].rstrip(".")
+        return _failed(f"{reason}; choose a smaller --size or --window-frames, or --dtype fp16")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -294,6 +295,6 @@ def _add_text(command: argparse.ArgumentParser) -> None:
     add("--text", type=Path, metavar="FILE", help="or a saved embedding of the prompt")
 
 
-def _failed(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
+def _failed(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
     return 1

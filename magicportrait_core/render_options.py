@@ -97,7 +97,7 @@ def sampling_size(
         check_working_size(size, config)
         check_same_aspect(portrait, size, slack=0.75 * config.pixel_multiple)
         return size
-    check_same_aspect(portrait, guidance.size, slack=2)
+    check_same_aspect(portrait, guidance.size, slack=1 + max(portrait) / min(portrait))
     return working_size(portrait, config, options.shorter_side)
 
 

@@ -60,7 +60,8 @@ def test_all_kinds_of_files_hold_the_same_vae(tmp_path):
     weights = random_vae()
     save_file(weights, tmp_path / "sd.safetensors")
     whole = {f"first_stage_model.{k}": v for k, v in weights.items()} | {
-        "model.diffusion_model.x": torch.ones(1)
+        "model.diffusion_model.x": torch.ones(1),
+        "first_stage_model.loss.logvar": torch.ones(1),
     }
     torch.save({"state_dict": whole}, tmp_path / "whole.ckpt")
     vae = load_vae(tmp_path / "sd.safetensors")
@@ -117,6 +118,16 @@ def test_a_vae_of_another_family_is_refused(tmp_path):
         ValueError, match="latents of 16 channels with 2 pixels a cell, the model needs 4 and 8"
     ):
         check_vae(vae, SD15)
+
+
+def test_the_vae_of_sdxl_is_known_by_its_config(golden_vae, tmp_path):
+    check_vae(golden_vae, SD15)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"scaling_factor": 0.13025}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match="for a scale of 0.13025, the model needs 0.18215; expected SD 1.5's"
+    ):
+        check_vae(load_vae(tmp_path), SD15)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from sd_vae import random_vae
 
 from magicportrait_core import progress_bars
+from magicportrait_core.autoencoder import Autoencoder
 from magicportrait_core.checkpoints.loading import load_model
 from magicportrait_core.command_line import main
 from magicportrait_core.media.image import save_image
@@ -132,6 +133,17 @@ def test_bad_input_is_said_in_one_sentence(folder, tmp_path, monkeypatch, capsys
     assert reenact(folder, tmp_path / "out.mp4", *arguments) == 1
     said = capsys.readouterr().err.replace("Loading the model ...\n", "").strip().splitlines()
     assert len(said) == 1 and said[0].startswith("error: ") and message in said[0]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_names_what_to_change(folder, tmp_path, monkeypatch, capsys):
+    def encode(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.\nMany more lines.")
+
+    monkeypatch.setattr(Autoencoder, "encode", encode)
+    assert reenact(folder, tmp_path / "out.mp4", "--frames", "1") == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: CUDA out of memory. Tried to allocate 3.00 GiB; choose a smaller --size")
     assert list(tmp_path.iterdir()) == []
 
 
