@@ -18,6 +18,7 @@ test: lint
 	$(HOST) run -m pytest $(ARGS)
 
 # What is built on diffusers, with the oldest diffusers that requirements.txt allows.
-OLDEST := models checkpoints diffusion/test_schedule.py test_autoencoder.py test_denoiser.py test_pipeline.py test_text.py
+OLDEST := models checkpoints/test_key_maps.py diffusion/test_schedule.py test_autoencoder.py test_denoiser.py test_text.py \
+	test_pipeline.py
 test-oldest:
 	$(HOST) run-oldest -m pytest $(OLDEST:%=tests/core/%) $(ARGS)
