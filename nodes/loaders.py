@@ -128,8 +128,13 @@ class LoadTracker(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, head=None, deca=None, smirk=None, texture=None) -> bool:
-        """Files that are not in the lists pass: the node itself says what is missing, all at once."""
+    def validate_inputs(cls, head: str | None = None) -> bool | str:
+        """FLAME 2020 may be lacking until the node runs, which names it together with the other files."""
+        try:
+            if head is not None and Path(head).name != Path(licensed_files.FLAME_2020).name:
+                licensed_files.head_path(head)
+        except FileNotFoundError as error:
+            return str(error)
         return True
 
     @classmethod
@@ -196,7 +201,7 @@ def with_landmarks(head: HeadModel, file: Path) -> HeadModel:
     name = f"{file.stem}-{about.st_size}-{int(about.st_mtime)}.safetensors"
     kept = Path(folder_paths.get_user_directory()) / host.MODEL_KIND / licensed_files.HEADS_FOLDER / name
     if kept.is_file():
-        return load_head(kept)
+        return replace(head, landmarks=load_head(kept).landmarks)
     logger.info("finding the landmarks on %s; this is done once for the file", file.name)
     head = replace(head, landmarks=calibrate(head, on_step=host.progress()))
     try:

@@ -53,7 +53,8 @@ class HeadTracker:
         return [self.released.patcher] if self.released else []
 
     def with_head(self, track: FaceTrack) -> HeadTrack:
-        return HeadTrack(self.head, track, self.released.tracker.texture if self.released else None)
+        texture = self.released.tracker.texture if self.released else None
+        return HeadTrack(self.head, track, texture, self.file)
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class HeadTrack:
     head: HeadModel  # on the CPU
     track: FaceTrack  # on the CPU
     texture: TextureSpace | None = None  # skin for the track's texture codes, where the tracker has it
+    file: Path | None = None  # as in HeadTracker
 
     @property
     def released(self) -> bool:

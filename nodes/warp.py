@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from . import host
+from .loaders import with_landmarks
 from .sockets import FaceTrackSocket, HeadTrack, check_same_head
 
 if TYPE_CHECKING:
@@ -161,7 +162,10 @@ def warp_clip(
     on_step = host.progress()
     picture = host.one_picture(portrait, "portrait").to(device)
     on_step(0, aligned.track.num_frames, picture)
-    head, portrait = aligned.head.to(device), portrait_track.track.to(device)
+    head = aligned.head
+    if head.landmarks is None:  # DECA and SMIRK do without them
+        head = with_landmarks(head, aligned.file)
+    head, portrait = head.to(device), portrait_track.track.to(device)
     source = host.interruptible(prepare_warp, head, picture, portrait, options)
     target = aligned.track.to(device)
     frames, (height, width) = target.num_frames, picture.shape[-2:]

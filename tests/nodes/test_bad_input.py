@@ -367,7 +367,7 @@ def test_track_that_is_not_there(name, client, inputs):
 def test_head_that_is_not_installed(name, client, inputs):
     workflow = graph()
     workflow["head"]["inputs"] = {**defaults("LoadTracker"), "head": name}
-    error = one_sentence(client.run(workflow), "head")
+    error = client.run(workflow).error
     for words in (name.split("/")[1], "https://flame.is.tue.mpg.de", "licence", "heads", "open_head"):
         assert words in error
 
