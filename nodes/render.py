@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..magicportrait_core.diffusion.noise import frame_noise
 from ..magicportrait_core.diffusion.sampler import sample_clip
 from ..magicportrait_core.diffusion.schedule import ddim_schedule
 from ..magicportrait_core.diffusion.windows import part_of
+from ..magicportrait_core.media.image import to_levels
 from ..magicportrait_core.reference import resize_portrait
 from ..magicportrait_core.render_options import (
     ReenactOptions,
@@ -75,7 +76,7 @@ def render(
     schedule = ddim_schedule(options.steps)
     pixels = resize_portrait(portrait, size)
     identity = render_identity(
-        render_fingerprint(model.model, features, pixels, text, options, vae_fingerprint(vae)), options
+        options, render_fingerprint(model.model, features, pixels, text, options, vae_fingerprint(vae))
     )
     state = states.state_file(identity, share.part, share.parts, options.save_every)
     going_on = state is not None and state.path.exists()
@@ -107,8 +108,7 @@ def render(
         # A window that did not fit was more than estimated, so half of it is suggested at most.
         memory_advice=lambda cells, count: memory_advice(config, dtype, cells, count, min(free, needed // 2)),
     )
-    if state is not None:
-        state.remove()
+    segments = replace(segments, render=render_identity(options, picture_fingerprint(pixels)))
     return segments, report(segments, watched, options, model, needed * batch, going_on)
 
 
@@ -133,11 +133,20 @@ def windows_per_batch(model: HostedModel, cells: tuple[int, int], frames: int, f
     return windows_that_fit(free, model.model.config, cells, model.model.dtype, frames)
 
 
-def render_identity(fingerprint: str, options: ReenactOptions) -> str:
-    """The same for all parts of one render and for nothing else; names its state and marks its segments."""
-    values = [fingerprint, options.seed, options.steps, options.plan]
-    values += [options.overlap, options.window_frames, options.coupling]
+def render_identity(options: ReenactOptions, of: str) -> str:
+    """The same for all parts of one render.
+
+    `of` the exact inputs it names the state to go on from. `of` the portrait alone it marks the segments that
+    may be merged: workers of one render may compute in other precisions, and track the driver a little
+    differently.
+    """
+    values = [of, options.seed, options.steps, options.guidance_scale, options.guidance_strength]
+    values += [options.plan, options.overlap, options.window_frames, options.coupling]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
+
+
+def picture_fingerprint(pixels: Tensor) -> str:  # (3, H, W) in [-1, 1]
+    return hashlib.sha256(to_levels(pixels).numpy()).hexdigest()
 
 
 def report(
@@ -153,14 +162,16 @@ def report(
     frames = len({frame for window in segments.frames for frame in window})
     windows = f"{len(segments.frames)} window{'s' * (len(segments.frames) != 1)}"
     share = denoise.done / (len(segments.frames) * options.steps)  # of the work, done in this run
-    pace = denoise.seconds / max(share, 1e-9) / frames
+    took = "it was finished before, and kept"
+    if share:
+        took = f"{clock(denoise.seconds)} for the denoising, {denoise.seconds / share / frames:.2f} s a frame"
     lines = [
         f"{frames} of {segments.num_frames} frames in {windows} of {len(segments.frames[0])}, "
         f"{options.steps} steps, {dtype} on {network.load_device}",
-        f"{clock(denoise.seconds)} for the denoising, {pace:.2f} s a frame",
+        took,
         f"memory: about {needed / GIGABYTE:.1f} GB beside the weights of "
         f"{network.model_size() / GIGABYTE:.1f} GB",
     ]
-    if going_on:
+    if going_on and share:
         lines.append(f"went on from a render that had stopped at {1 - share:.0%}")
     return "\n".join(lines)

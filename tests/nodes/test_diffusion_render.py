@@ -3,6 +3,7 @@
 import gc
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import comfy.model_management
 import comfy.sd
@@ -103,6 +104,7 @@ def test_the_nodes_give_what_the_library_gives(model, vae, features, whole):
         """The host's VAE as the library's Autoencoder."""
 
         vae, name, fingerprint, latent_channels, pixels_per_cell = torch.nn.Linear(1, 1), "toy", "", 4, 8
+        vae.config = SimpleNamespace(scaling_factor=TOY.latent_scale)
 
         @staticmethod
         def encode(pictures):
@@ -178,7 +180,7 @@ def kept() -> list[Path]:
     return sorted(Path(folder_paths.get_user_directory(), "magicportrait/renders").glob("*"))
 
 
-def test_state_goes_on_where_it_stopped_and_is_removed(model, vae, features, whole, monkeypatch):
+def test_state_goes_on_where_it_stopped_and_outlives_the_render(model, vae, features, whole, monkeypatch):
     network, windows = model.denoising_unet.model, []
     compute = network.forward_pair
 
@@ -196,12 +198,15 @@ def test_state_goes_on_where_it_stopped_and_is_removed(model, vae, features, who
     assert len(windows) == 5 + (9 - 4), "four windows of nine are not computed again"
     assert "went on from a render that had stopped at 44%" in report
     assert all(torch.equal(a, b) for a, b in zip(again.latents, whole.latents, strict=True))
-    assert kept() == []
+    assert len(kept()) == 1
+    third, report = run(model, vae, features)
+    assert len(windows) == 10 and "finished before" in report, "a failure after the sampler costs nothing"
+    assert all(torch.equal(a, b) for a, b in zip(third.latents, whole.latents, strict=True))
 
 
 def test_another_seed_does_not_go_on_from_a_state(model, vae, features, monkeypatch):
     identities = [
-        render.render_identity("same", replace(OPTIONS, **change))
+        render.render_identity(replace(OPTIONS, **change), "same")
         for change in (
             {},
             {"seed": 1},
@@ -209,6 +214,8 @@ def test_another_seed_does_not_go_on_from_a_state(model, vae, features, monkeypa
             {"plan": "loop"},
             {"overlap": 2},
             {"coupling": "independent"},
+            {"guidance_scale": 2.0},
+            {"guidance_strength": 0.5},
         )
     ]
     assert len(set(identities)) == len(identities)
@@ -220,7 +227,7 @@ def test_another_vae_is_another_render(vae, tmp_path):
     assert foreign_inputs.vae_fingerprint(taesd(tmp_path, "taesd", 4, scale=0.13025)) != first
 
 
-def test_forgotten_states_are_removed():
+def test_forgotten_states_are_removed(monkeypatch):
     import os
 
     folder = Path(folder_paths.get_user_directory(), "magicportrait/renders")
@@ -232,7 +239,21 @@ def test_forgotten_states_are_removed():
         os.utime(path, (changed, changed))
     assert states.state_file("a", 1, 1, 0) is None
     assert [path.stem for path in kept()] == ["new"]
+    monkeypatch.setattr(states, "KEPT_BYTES", 5)
+    for age, name in enumerate(("newest", "newer")):
+        path = folder / f"{name}.safetensors"
+        path.write_bytes(b"1234")
+        os.utime(path, (path.stat().st_mtime - age, path.stat().st_mtime - age))
+    assert states.state_file("a", 1, 1, 0) is None
+    assert [path.stem for path in kept()] == ["newest"], "the oldest of too many go"
     assert states.state_file("a", 1, 2, 5).path.name == "a_1_of_2.safetensors"
+
+
+def test_segments_of_machines_that_differ_a_little_belong_together(model, vae, features):
+    slightly = replace(features, fingerprint="tracked on another machine")
+    first, other = (run(model, vae, each)[0] for each in (features, slightly))
+    assert first.render == other.render
+    assert run(model, vae, features, portrait=-PORTRAIT)[0].render != first.render
 
 
 def test_independent_parts_are_one_render(model, vae, features):
