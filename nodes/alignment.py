@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import host, released_tracking
 from .common_inputs import FaceRequest, face_inputs
-from .sockets import FaceTrackSocket, HeadTrack, HeadTracker, HeadTrackerSocket
+from .sockets import FaceLandmarksSocket, FaceTrackSocket, HeadTrack, HeadTracker, HeadTrackerSocket
 
 if TYPE_CHECKING:
     from ..magicportrait_core.alignment import Alignment, StructuredFaceAlignment
@@ -130,6 +130,12 @@ class AlignIdentity(io.ComfyNode):
                 ),
                 *face_inputs("portrait"),
                 *place_inputs(),
+                FaceLandmarksSocket.Input(
+                    "face_landmarks",
+                    optional=True,
+                    tooltip="Landmarks of the portrait from Detect Face Landmarks (MediaPipe), used instead "
+                    "of our own detector.",
+                ),
             ],
             outputs=[
                 FaceTrackSocket.Output("aligned", tooltip="The portrait's head, moving like the driver."),
@@ -158,6 +164,7 @@ class AlignIdentity(io.ComfyNode):
         follow_place: float = 0.0,
         max_yaw: float = NO_LIMIT,
         max_change: float = NO_LIMIT,
+        face_landmarks: dict | None = None,
         **face,
     ) -> io.NodeOutput:
         from ..magicportrait_core.alignment import StructuredFaceAlignment, align
@@ -179,7 +186,7 @@ class AlignIdentity(io.ComfyNode):
         )
         with host.ordinary_tensors():
             picture = host.one_picture(portrait, "portrait")
-            found = track_portrait(head_tracker, picture, FaceRequest(**face))
+            found = track_portrait(head_tracker, picture, FaceRequest(**face), face_landmarks)
             portrait_track = head_tracker.with_head(found.track)
             if mode == "auto" and portrait_track.released and driving.released:
                 options = replace(options, mode="absolute")
@@ -195,18 +202,32 @@ class AlignIdentity(io.ComfyNode):
         )
 
 
-def track_portrait(tracker: HeadTracker, picture: Tensor, face: FaceRequest) -> TrackingResult:
+def track_portrait(
+    tracker: HeadTracker, picture: Tensor, face: FaceRequest, face_landmarks: dict | None
+) -> TrackingResult:
     """The head in the portrait; one sentence when there is none."""
-    from ..magicportrait_core.tracking.tracker import TrackingOptions, track_portrait_with_report
+    from ..magicportrait_core.tracking.interop import from_face_landmarks
+    from ..magicportrait_core.tracking.tracker import (
+        TrackingOptions,
+        track_observations,
+        track_portrait_with_report,
+    )
 
+    size = tuple(picture.shape[-2:])
     host.progress()(0, 1, picture)
 
     def run(landmarker, choice) -> TrackingResult:
+        seen, options = None, TrackingOptions(choice=choice, missing="raise")
+        if face_landmarks is not None:
+            used = face.restrict_landmarks(face_landmarks, size)
+            seen = from_face_landmarks(used, landmarker.canonical, choice, 0.0, 1, size)
         if tracker.released is not None:
-            return released_tracking.track_picture(picture, tracker.released, landmarker, choice)
-        return track_portrait_with_report(picture, landmarker, tracker.head, TrackingOptions(choice=choice))
+            return released_tracking.track_picture(picture, tracker.released, landmarker, choice, seen)
+        if seen is not None:
+            return track_observations(seen, tracker.head, options)
+        return track_portrait_with_report(picture, landmarker, tracker.head, options)
 
-    return face.track("Portrait", tracker.landmarker, picture.shape[-2:], run)
+    return face.track("Portrait", tracker.landmarker, size, run)
 
 
 def portrait_overlay(picture: Tensor, tracker: HeadTracker, track: FaceTrack) -> Tensor:

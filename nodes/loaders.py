@@ -114,6 +114,15 @@ class LoadTracker(io.ComfyNode):
                     tooltip="For DECA + SMIRK: turn the eyes as the landmark network sees them. Off is the "
                     "released system, whose eyes look straight ahead.",
                 ),
+                io.Boolean.Input(
+                    "full_resolution",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For DECA + SMIRK: DECA reads faces at the picture's own resolution; better for "
+                    "videos that are not cropped to the face. Off is the released system, which sees every "
+                    "picture at 512 pixels.",
+                ),
             ],
             outputs=[
                 HeadTrackerSocket.Output(
@@ -138,17 +147,26 @@ class LoadTracker(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, device: str = "default", gaze: bool = False, **chosen) -> str:
+    def fingerprint_inputs(
+        cls, device: str = "default", gaze: bool = False, full_resolution: bool = False, **chosen
+    ) -> str:
         given = {name: value for name, value in chosen.items() if value is not None}  # None: over a wire
-        return f"{chosen} {device} {gaze} {TrackerFiles(**given).state()}"
+        return f"{chosen} {device} {gaze} {full_resolution} {TrackerFiles(**given).state()}"
 
     @classmethod
-    def execute(cls, head: str, device: str = "default", gaze: bool = False, **chosen) -> io.NodeOutput:
+    def execute(
+        cls,
+        head: str,
+        device: str = "default",
+        gaze: bool = False,
+        full_resolution: bool = False,
+        **chosen,
+    ) -> io.NodeOutput:
         files = TrackerFiles(head, **chosen)
         files.check()
         place = host.choose_device(device)
         if files.released:
-            tracker = load_released(files, place, gaze)
+            tracker = load_released(files, place, gaze, full_resolution)
         else:
             tracker = load_tracker(licensed_files.head_path(head), place)
         report = files.report()
@@ -168,7 +186,9 @@ def load_tracker(file: Path | None, device: torch.device) -> HeadTracker:
         return HeadTracker(head, load_landmarker(device), device, file)
 
 
-def load_released(files: TrackerFiles, device: torch.device, gaze: bool) -> HeadTracker:
+def load_released(
+    files: TrackerFiles, device: torch.device, gaze: bool, full_resolution: bool
+) -> HeadTracker:
     """FLAME 2020 with DECA and SMIRK, whose weights the host moves to the device and back."""
     from ..magicportrait_core.tracking.landmarker import load_landmarker
     from ..magicportrait_core.tracking.released_files import load_released_tracker
@@ -188,7 +208,7 @@ def load_released(files: TrackerFiles, device: torch.device, gaze: bool) -> Head
         tracker.landmarker,
         device,
         flame,
-        ReleasedEncoders(tracker, host_encoders(tracker, device), gaze),
+        ReleasedEncoders(tracker, host_encoders(tracker, device), gaze, full_resolution),
     )
 
 

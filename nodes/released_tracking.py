@@ -56,12 +56,14 @@ def track_picture(
     encoders: ReleasedEncoders,
     landmarker: Landmarker,
     choice: FaceChoice,
+    observations: FaceObservations | None = None,
 ) -> TrackingResult:
     """The chosen face of a portrait."""
     from ..magicportrait_core.tracking.released_tracker import track_portrait_released
 
     options = options_of(encoders, choice)
-    return track_portrait_released(picture, _on_device(encoders, landmarker, options), options)
+    ready = _on_device(encoders, landmarker, options)
+    return track_portrait_released(picture, ready, options, observations)
 
 
 def options_of(
@@ -70,10 +72,12 @@ def options_of(
     missing: str = "raise",
     smoothing: SmoothingOptions | None = None,
 ) -> ReleasedOptions:
+    from ..magicportrait_core.tracking.released_crops import CropRules
     from ..magicportrait_core.tracking.released_tracker import RAW, ReleasedOptions
 
     batch = FACES.get(encoders.patcher.load_device.type, FACES_ELSEWHERE)
-    return ReleasedOptions(choice, missing, smoothing or RAW, encoders.gaze, batch=batch)
+    crops = CropRules(working_side=not encoders.full_resolution)
+    return ReleasedOptions(choice, missing, smoothing or RAW, encoders.gaze, crops, batch)
 
 
 def _on_device(

@@ -36,6 +36,7 @@ class ReleasedEncoders:
     tracker: ReleasedTracker
     patcher: ModelPatcher  # of both encoders
     gaze: bool  # whether eyes follow what the landmark network sees
+    full_resolution: bool  # whether DECA sees more than 512 pixels of a picture
 
 
 @dataclass(frozen=True)
