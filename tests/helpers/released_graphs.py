@@ -12,7 +12,7 @@ SIDE = 256
 FACE_BOX = (95, 4, 359, 268)  # head and shoulders in the 512-pixel photo
 RELEASED = "DECA + SMIRK (licensed files)"
 FLAME = "heads/generic_model.pkl"
-LOADER = ("tracker", "head", "deca", "smirk", "texture", "eyelids", "gaze")
+LOADER = ("tracker", "head", "deca", "smirk", "texture", "eyelids", "gaze", "full_resolution")
 RAW_PYTHON = ("Traceback", "NoneType", "object has no attribute", "Errno", "IndexError", "KeyError")
 
 
