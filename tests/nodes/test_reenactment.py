@@ -250,6 +250,6 @@ def test_a_killed_render_goes_on_with_the_identical_result(render, server, comfy
         mortal.start()
         rest = Render(ComfyClient(mortal.url), mortal, workflow)
         report = rest.run.outputs[sampler]["text"][0]
-        assert re.search(r"went on from a render that had stopped at (50|75)%", report), report
+        assert re.search(r"went on from a render that had stopped at (25|50|75)%", report), report
     whole = render("reenactment", settings, text=False)
     assert torch.equal(rest.latents, whole.latents)
