@@ -38,7 +38,6 @@ def write_models(models: Path) -> None:
 def write_model(folder: Path, config: ModelConfig = TOY, text: bool = False, seed: int = 0) -> Path:
     """A MagicPortrait model in our converted format; text stores an embedding of the prompt in it."""
     from magicportrait_core.checkpoints.writing import write_network
-
     from magicportrait_core.models.appearance_net import AppearanceNet
     from magicportrait_core.models.denoising_unet import DenoisingUNet
     from magicportrait_core.models.guidance_encoder import GeometricGuidanceEncoder
