@@ -111,13 +111,17 @@ class TrackerFiles:
         """What is loaded, and the licensed files one by one: a line each."""
         from ..magicportrait_core.tracking.licensed_files import LICENSED_FILES
 
-        lines = [f"{self.tracker}, head {self.head}", f"Licensed files in {host.model_folder()}:"]
+        paths = {file.name: find(self.place(file)) for file in LICENSED_FILES}
+        needed = [paths[file.name] is not None for file in LICENSED_FILES if file.needed]
+        lines = [
+            f"{self.tracker}, head {self.head}; {sum(needed)} of {len(needed)} files of DECA + SMIRK are "
+            "there",
+            f"Licensed files in {host.model_folder()}:",
+        ]
         for file in LICENSED_FILES:
-            place = self.place(file)
-            path = find(place)
-            absent = "missing" if file.needed else "not there, optional"
+            path, absent = paths[file.name], "missing" if file.needed else "not there, optional"
             state = f"there, {path.stat().st_size / 1e6:.1f} MB" if path else absent
-            lines.append(f"- {place}: {state} ({about(file)})")
+            lines.append(f"- {self.place(file)}: {state} ({about(file)})")
         return "\n".join(lines)
 
 
