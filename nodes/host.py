@@ -23,7 +23,7 @@ from server import PromptServer
 from torch import Tensor
 
 MODEL_KIND = "magicportrait"  # models/magicportrait
-MODEL_EXTENSIONS = {".safetensors", ".pkl", ".pth", ".pt", ".bin", ".ckpt"}
+MODEL_EXTENSIONS = {".safetensors", ".pkl", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".npz"}
 PREVIEW_SIDE = 384  # pixels, long side of the picture shown while a node works
 CANCEL_SECONDS = 0.05  # between looks at the cancel button during work that reports no progress
 PREVIEW_SECONDS = 0.25  # between two of them
