@@ -100,19 +100,20 @@ def encode(
 
     config = model.model.config
     store = room_for(feature_bytes(config, guidance.num_frames, size, model.model.dtype))
-    on_step = host.progress()
+    network = patchers.load(model.guidance_encoders, BYTES_PER_PIXEL * size[0] * size[1])
     try:
-        features = encode_motion(
-            patchers.load(model.guidance_encoders, BYTES_PER_PIXEL * size[0] * size[1]),
-            guidance,
-            config,
-            size,
-            {name: value for name, value in strengths.items() if name in config.maps},
-            on_frame=on_step,
-            store=store,
-            fingerprint=model.model.fingerprint,
-            device=model.guidance_encoders.load_device,
-        )
+        with patchers.cancellable(network):
+            features = encode_motion(
+                network,
+                guidance,
+                config,
+                size,
+                {name: value for name, value in strengths.items() if name in config.maps},
+                on_frame=host.progress(),
+                store=store,
+                fingerprint=model.model.fingerprint,
+                device=model.guidance_encoders.load_device,
+            )
     except BaseException as error:
         if store:
             remove(store)

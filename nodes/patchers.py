@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import comfy.model_management
@@ -9,6 +11,7 @@ import comfy.model_patcher
 import comfy.ops
 from torch import nn
 
+from . import host
 from .sockets import HostedModel
 
 if TYPE_CHECKING:
@@ -55,6 +58,22 @@ def load(network: ModelPatcher, working_bytes: int) -> nn.Module:
     """
     comfy.model_management.load_models_gpu([network], memory_required=working_bytes)
     return network.model
+
+
+@contextmanager
+def cancellable(network: nn.Module) -> Iterator[nn.Module]:
+    """While inside, every layer looks at the cancel button first: a batch of windows may take long."""
+    layers = [module for module in network.modules() if next(module.children(), None) is None]
+    hooks = [layer.register_forward_pre_hook(_stop_if_cancelled) for layer in layers]
+    try:
+        yield network
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _stop_if_cancelled(*_: object) -> None:
+    host.check_cancelled()
 
 
 def unload(*networks: ModelPatcher) -> None:

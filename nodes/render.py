@@ -94,20 +94,23 @@ def render(
     watched = WatchedDenoiser(denoiser, schedule, bar.stage(PREPARED, 1.0), len(windows))
     free = patchers.free_bytes(model.denoising_unet)
     batch = options.windows_per_batch or windows_per_batch(model, features.size, len(windows[0]), free)
-    segments = sample_clip(
-        watched,
-        frame_noise(options.seed, range(features.num_frames), (config.unet.latent_channels, *features.size)),
-        schedule,
-        windows,
-        latent_scale=config.latent_scale,
-        coupling=options.coupling,
-        windows_per_batch=batch,
-        on_window=watched.on_window,
-        state_file=state,
-        fingerprint=identity,
-        # A window that did not fit was more than estimated, so half of it is suggested at most.
-        memory_advice=lambda cells, count: memory_advice(config, dtype, cells, count, min(free, needed // 2)),
-    )
+    shape = config.unet.latent_channels, *features.size
+    # A window that did not fit was more than estimated, so half of it is suggested at most.
+    room = min(free, needed // 2)
+    with patchers.cancellable(network):
+        segments = sample_clip(
+            watched,
+            frame_noise(options.seed, range(features.num_frames), shape),
+            schedule,
+            windows,
+            latent_scale=config.latent_scale,
+            coupling=options.coupling,
+            windows_per_batch=batch,
+            on_window=watched.on_window,
+            state_file=state,
+            fingerprint=identity,
+            memory_advice=lambda cells, count: memory_advice(config, dtype, cells, count, room),
+        )
     segments = replace(segments, render=render_identity(options, picture_fingerprint(pixels)))
     return segments, report(segments, watched, options, model, needed * batch, going_on)
 
@@ -121,7 +124,8 @@ def appearance_tokens(
     on_step(1, 2)
     needed = bytes_per_window(config, tuple(latents.shape[-2:]), dtype, window=1)
     network, device = patchers.load(model.appearance_net, needed), model.appearance_net.load_device
-    tokens = network(latents.to(device, dtype), text.to(device, dtype))
+    with patchers.cancellable(network):
+        tokens = network(latents.to(device, dtype), text.to(device, dtype))
     on_step(2, 2)
     return tokens
 

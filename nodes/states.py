@@ -33,7 +33,8 @@ def state_file(identity: str, part: int, parts: int, every_steps: int) -> StateF
 
 def tidy(folder: Path, own: Path) -> None:
     """Removes states that are old, and the oldest of too many; never `own`."""
-    others = [(path, path.stat()) for path in folder.glob("*.safetensors") if path != own]
+    # Path.glob also lists the hidden ".name.part" files of writers that were killed.
+    others = [(path, path.stat()) for path in folder.glob("*.safetensors*") if path != own]
     kept = 0
     for path, about in sorted(others, key=lambda state: -state[1].st_mtime):
         kept += about.st_size

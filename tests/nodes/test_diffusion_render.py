@@ -204,6 +204,24 @@ def test_state_goes_on_where_it_stopped_and_outlives_the_render(model, vae, feat
     assert all(torch.equal(a, b) for a, b in zip(third.latents, whole.latents, strict=True))
 
 
+def test_cancelling_does_not_wait_for_the_window(model, vae, features, monkeypatch):
+    """The button is looked at before each layer, thousands of times in one window."""
+    looks = []
+
+    def look():
+        looks.append(1)
+        if len(looks) == 1000:
+            raise Interrupted
+
+    monkeypatch.setattr(host, "check_cancelled", look)
+    with pytest.raises(Interrupted):
+        run(model, vae, features)
+    assert len(looks) == 1000
+    monkeypatch.undo()
+    layer = model.denoising_unet.model.conv_in
+    assert not layer._forward_pre_hooks, "nothing stays on the network"
+
+
 def test_another_seed_does_not_go_on_from_a_state(model, vae, features, monkeypatch):
     identities = [
         render.render_identity(replace(OPTIONS, **change), "same")
