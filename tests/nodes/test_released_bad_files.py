@@ -6,7 +6,6 @@ Nothing in a pickle runs.
 import os
 import pickle
 import shutil
-import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -198,8 +197,29 @@ def test_encoders_that_are_cut_or_something_else(name, load, models):
         assert f"{name} holds other weights (conv.weight)" in one_sentence(load(), "head")
 
 
+def test_files_under_other_names_are_listed(load, client, models):
+    """Of every kind, each in its own list; nothing shows up among heads and models."""
+    places = {"deca": "trackers/deca_2.tar", "smirk": "trackers/smirk_2.pt", "texture": "heads/skin.npz"}
+    originals = ("trackers/deca_model.tar", "trackers/SMIRK_em1.pt", "heads/FLAME_texture.npz")
+    for place, original in zip(places.values(), originals, strict=True):
+        shutil.copy(models / original, models / place)
+    try:
+        run = load(**places)
+        assert run.status == "success", run.error
+        inputs = {
+            name: client.get_json(f"/object_info/{name}")[name]["input"]
+            for name in ("MagicPortraitLoadTracker", "MagicPortraitLoadModel")
+        }
+        loader = inputs["MagicPortraitLoadTracker"]
+        assert places["deca"] not in str(inputs["MagicPortraitLoadModel"]) + str(loader["required"]["head"])
+        assert places["texture"] in str(loader["optional"]["texture"])
+        assert places["texture"] not in str(loader["optional"]["deca"])
+    finally:
+        for place in places.values():
+            (models / place).unlink()
+
+
 def test_swapped_encoders(load):
-    time.sleep(0.6)  # ComfyUI keeps its lists of files for half a second
     error = one_sentence(load(deca="trackers/SMIRK_em1.pt", smirk="trackers/deca_model.tar"), "head")
     assert error.startswith("SMIRK_em1.pt is SMIRK's encoder, not DECA's encoder; choose deca_model.tar")
 
