@@ -264,8 +264,8 @@ GRAPHS = {
         ## A portrait is re-enacted by the diffusion model
         1. **MagicPortrait**: put the released files into the folder `models/magicportrait/released`:
            `denoising_unet.pth`, `motion_module-*.pth`, `reference_unet.pth`, `guidance_encoder_depth.pth`,
-           `guidance_encoder_normal.pth` and `guidance_encoder_render.pth`. The GitHub project
-           weimengting/MagicPortrait links them. Models of your own go into a folder beside it.
+           `guidance_encoder_normal.pth` and `guidance_encoder_render.pth`, from the folder `ckpts` of
+           huggingface.co/mengtingwei/MagicPortrait. Models of your own go into a folder beside it.
         2. **VAE** of SD 1.5 in `models/vae`, **Text encoder** CLIP-L in `models/text_encoders`.
         3. **Portrait** and **Driving video**: faces that fill a good part of the picture, as in the training.
 

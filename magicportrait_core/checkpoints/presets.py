@@ -11,8 +11,8 @@ from .content import has_motion
 from .header import Header, read_header
 from .weights import SUFFIXES, open_weights
 
-SOURCE = "the page of weights that the GitHub project weimengting/MagicPortrait links"
-LICENCE = "Apache-2.0 on the page of the weights; the code repository states none"
+SOURCE = "huggingface.co/mengtingwei/MagicPortrait, folder ckpts"
+LICENCE = "Apache-2.0 on that page; the code repository weimengting/MagicPortrait states none"
 DENOISING_UNET, MOTION_MODULES, APPEARANCE_NET = "denoising_unet", "motion_modules", "appearance_net"
 
 

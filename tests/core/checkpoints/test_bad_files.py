@@ -34,8 +34,8 @@ def test_a_folder_that_does_not_exist_lists_every_file(tmp_path: Path):
         "guidance_encoder_depth.pth (guidance encoder of the depth maps, about 15 MB",
         "guidance_encoder_normal.pth",
         "guidance_encoder_render.pth",
-        "weimengting/MagicPortrait links",
-        "licence: Apache-2.0 on the page of the weights; the code repository states none",
+        "huggingface.co/mengtingwei/MagicPortrait, folder ckpts",
+        "licence: Apache-2.0 on that page; the code repository weimengting/MagicPortrait states none",
         f"into {folder}",
         ".safetensors files of these names do as well",
     )
