@@ -148,6 +148,6 @@ def cut_square(
 
 
 def bounding_box(square: Box) -> dict:
-    """The host's BOUNDING_BOX."""
-    left, top, right, bottom = square
-    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
+    """The host's BOUNDING_BOX, in whole pixels."""
+    left, top, right, _ = square
+    return {"x": round(left), "y": round(top), "width": round(right - left), "height": round(right - left)}

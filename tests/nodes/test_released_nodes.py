@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from demo_pictures import read_video
+from example_workflows import api, inputs_of, saved_file
 from PIL import Image
-from released_graphs import SIDE, Graph, face, report, write_inputs
+from released_graphs import FLAME, RELEASED, SIDE, Graph, face, report, write_inputs
 
 # As clients sent them before there was a choice of trackers.
 EARLIER = {
@@ -198,3 +200,20 @@ def test_faces_can_be_read_at_full_resolution(client, server, graph, released_mo
         assert "picture of 1024x1024" in report(run, "align")
         maps.append(pictures(server, run, "depth"))
     assert (maps[0] != maps[1]).any()
+
+
+def test_example_workflow_runs_with_the_licensed_files(client, server, graph, toy_models, released_models):
+    """Portrait and driving video to a video, on a toy model; only the loader's choices differ."""
+    workflow = api("reenactment")
+    inputs_of(workflow, "Portrait")["image"] = "released_face.png"
+    inputs_of(workflow, "Driving video")["file"] = "released_drive.mp4"
+    inputs_of(workflow, "Head and tracker").update(tracker=RELEASED, head=FLAME)
+    inputs_of(workflow, "MagicPortrait")["model"] = "toy"
+    inputs_of(workflow, "VAE")["vae_name"] = "taesd"
+    inputs_of(workflow, "Motion features")["size"] = 64
+    inputs_of(workflow, "Sampler").update(steps=2, save_every=0)
+    run = client.run(workflow)
+    assert run.status == "success", run.error
+    video = saved_file(server, workflow, run, "Save reenactment")
+    frames = list(read_video(video))
+    assert len(frames) == 4 and frames[0].shape[0] == frames[0].shape[1]
