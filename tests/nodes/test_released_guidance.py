@@ -83,12 +83,23 @@ def test_texture_is_not_needed(client, graph):
     assert client.run(graph.maps(texture="none")).status == "success"
 
 
-def test_eyelids_gaze_and_place_are_extras(client, server, graph, run):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"eyelids": True},
+        {"gaze": True},
+        {"follow_place": 1.0},
+        {"carry": "neck"},
+        {"max_change": 0.0},
+        {"smooth_head": 1.0},
+        {"mode": "relative"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_goes_beyond_can_be_switched_on(change, client, server, graph, run):
     exact = pictures(server, run, "depth")
-    for change in ({"eyelids": True}, {"gaze": True}, {"follow_place": 1.0}, {"smooth_head": 1.0}):
-        changed = client.run(graph.maps(style="as the network sees them", **change))
-        assert changed.status == "success", changed.error
-        assert (pictures(server, changed, "depth") != exact).any(), change
+    changed = client.run(graph.maps(style="as the network sees them", **change))
+    assert (pictures(server, changed, "depth") != exact).any()
 
 
 def test_video_and_pictures_give_the_same(client, graph, run):
