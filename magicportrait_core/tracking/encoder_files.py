@@ -33,7 +33,7 @@ class EncoderFile:
 DECA = EncoderFile(
     what="DECA's encoder",
     file="deca_model.tar",
-    origin="https://deca.is.tue.mpg.de (linked from github.com/yfeng95/DECA)",
+    origin="github.com/yfeng95/DECA ('released model' in its README)",
     licence="DECA licence: non-commercial research, Max Planck Institute",
     prefix="E_flame.",
     unused={
@@ -48,7 +48,7 @@ DECA = EncoderFile(
 SMIRK = EncoderFile(
     what="SMIRK's encoder",
     file="SMIRK_em1.pt",
-    origin="github.com/georgeretsi/smirk (link in its README)",
+    origin="github.com/georgeretsi/smirk (its quick_install.sh fetches it)",
     licence="code MIT; trained with FLAME 2020, whose licence is for non-commercial research",
     prefix="smirk_encoder.expression_encoder.",
     unused={

@@ -45,7 +45,7 @@ LICENSED_FILES = (
         f"{FLAME_SITE}: Texture Space",
         "several hundred MB",
     ),
-    LicensedFile("deca", DECA.file, DECA.what, DECA.licence, DECA.origin, "over 100 MB"),
+    LicensedFile("deca", DECA.file, DECA.what, DECA.licence, DECA.origin, "about 430 MB"),
     LicensedFile("smirk", SMIRK.file, SMIRK.what, SMIRK.licence, SMIRK.origin, "over 14 MB"),
     *(
         LicensedFile(
