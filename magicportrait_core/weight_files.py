@@ -5,14 +5,21 @@ from __future__ import annotations
 import pickle
 import re
 import zipfile
+from _codecs import encode
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .media.image import reason_of
+
+try:
+    from numpy._core.multiarray import scalar
+except ImportError:  # numpy 1
+    from numpy.core.multiarray import scalar
 
 FOREIGN = re.compile(r"GLOBAL (\S+)")  # as torch names what it refuses to import
 
@@ -46,7 +53,8 @@ def read_pickled(path: Path, remedy: str = "get it as .safetensors") -> object:
     weights.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with torch.serialization.safe_globals(_numpy_numbers()):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         if named := FOREIGN.search(str(error)):
             raise ValueError(
@@ -56,6 +64,14 @@ def read_pickled(path: Path, remedy: str = "get it as .safetensors") -> object:
         raise ValueError(f"{path.name} is no file of weights; {remedy}") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _numpy_numbers() -> list:
+    """What a numpy number beside the weights (a step, a learning rate) is made of, by its names in numpy 1
+    and 2; none of it runs anything."""
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    scalars = [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [*scalars, np.dtype, *kinds, encode]
 
 
 def _read_safetensors(path: Path, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
