@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..models.config import ModelConfig
+from ..tensor_files import stream_tensors
 from .header import TEXT, Header
 from .opening import OnStep, counter, open_model
 from .presets import DENOISING_UNET
 from .sources import Source
-from .writing import write_tensors
 
 
 def convert(
@@ -69,7 +69,7 @@ def _write(
         if text is not None:
             yield TEXT, text
 
-    write_tensors(path, layout, tensors(), Header(source.file.role, config, source.notes))
+    stream_tensors(path, layout, tensors(), Header(source.file.role, config, source.notes).to_metadata())
 
 
 def _check_targets(sources: Mapping[str, Source], targets: Mapping[str, Path], overwrite: bool) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ..tensor_files import read_tensors, write_tensors
 from .segments import PortraitSegments
-from .tensor_files import read_tensors, write_tensors
 
 FORMAT = "magicportrait_segments"
 VERSION = 1

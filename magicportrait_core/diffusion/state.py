@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .tensor_files import read_tensors, remove_file, write_tensors
+from ..tensor_files import read_tensors, remove_file, write_tensors
 
 logger = logging.getLogger("magicportrait")
 

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
-from magicportrait_core.checkpoints import writing
+from magicportrait_core import tensor_files
 from magicportrait_core.checkpoints.converting import convert
 from magicportrait_core.checkpoints.loading import load_model
 from magicportrait_core.checkpoints.presets import describe_missing
@@ -56,7 +56,7 @@ def test_other_programs_read_converted_files(converted: Path):
     header = json.loads(metadata["header"])
     assert header["role"] == "denoising_unet"
     assert ModelConfig.from_json(header["config"]) == GOLDEN_CONFIG
-    assert "weimengting/MagicPortrait" in header["notes"]["source"]
+    assert "mengtingwei/MagicPortrait" in header["notes"]["source"]
     assert "Apache-2.0" in header["notes"]["licence"]
 
 
@@ -132,7 +132,7 @@ def test_a_full_disk_is_one_sentence(published: Path, tmp_path: Path, monkeypatc
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(writing.os, "fsync", full)
+    monkeypatch.setattr(tensor_files.os, "fsync", full)
     with pytest.raises(OSError, match="cannot be written .+No space left.+choose another folder"):
         convert(published, tmp_path / "one", config=GOLDEN_CONFIG)
     assert list((tmp_path / "one").iterdir()) == []

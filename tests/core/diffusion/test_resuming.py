@@ -11,7 +11,7 @@ import torch
 from toy_denoisers import mixing_denoiser
 
 import magicportrait_core
-from magicportrait_core.diffusion import tensor_files
+from magicportrait_core import tensor_files
 from magicportrait_core.diffusion.noise import frame_noise
 from magicportrait_core.diffusion.sampler import sample_clip
 from magicportrait_core.diffusion.schedule import ddim_schedule

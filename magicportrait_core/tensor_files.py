@@ -1,28 +1,50 @@
-"""Safetensors files of float32 tensors that appear whole or not at all."""
+"""Our own safetensors files: they appear whole or not at all, and say what they are."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write beside the place, wait until the disk has it, move: a kill at any moment leaves a whole file.
 
-    Raises OSError with one sentence, as for a full disk; the file that was there stays.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a file of tensors that are all there; see stream_tensors."""
+    stream_tensors(path, layout_of(tensors), tensors.items(), metadata)
+
+
+def layout_of(tensors: Mapping[str, Tensor]) -> Layout:
+    return {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()}
+
+
+def stream_tensors(
+    path: Path, layout: Layout, tensors: Iterable[tuple[str, Tensor]], metadata: dict[str, str]
+) -> None:
+    """Write `tensors`, which come in the order of `layout` and are not kept.
+
+    They are written beside the place, the disk is waited for, and the file is moved: a kill at any moment
+    leaves a whole file, the old one or the new. Raises OSError with one sentence, as for a full disk.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("wb") as file:
-                _stream(file, tensors, metadata)
+                file.write(_head(layout, metadata))
+                for (name, announced), (given, tensor) in zip(layout.items(), tensors, strict=True):
+                    if (given, tensor.dtype, tuple(tensor.shape)) != (name, *announced):
+                        raise ValueError(
+                            f"{path.name}: {given!r} {tensor.dtype} {tuple(tensor.shape)} came where "
+                            f"{name!r} {announced} was announced"
+                        )
+                    file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
@@ -70,17 +92,15 @@ def remove_file(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _stream(file: BinaryIO, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """The safetensors format, tensor by tensor; the library would copy a long clip twice."""
-    header, end = {"__metadata__": metadata}, 0
-    for name, tensor in tensors.items():
-        start, end = end, end + 4 * tensor.numel()
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header).encode()
+def _head(layout: Layout, metadata: dict[str, str]) -> bytes:
+    """Length and text of a safetensors header (the format's own words: dtype, shape, data_offsets)."""
+    entries, end = {"__metadata__": metadata}, 0
+    for name, (dtype, shape) in layout.items():
+        start, end = end, end + dtype.itemsize * torch.Size(shape).numel()
+        entries[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(entries).encode()
     text += b" " * (-len(text) % 8)  # data starts at a multiple of 8
-    file.write(len(text).to_bytes(8, "little") + text)
-    for tensor in tensors.values():
-        file.write(tensor.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4", copy=False))
+    return len(text).to_bytes(8, "little") + text
 
 
 def _wait_for_folder(folder: Path) -> None:
