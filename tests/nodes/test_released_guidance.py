@@ -53,7 +53,8 @@ def test_maps_are_cores_with_the_released_settings(server, run, released_models)
         expected = (levels * 255).round().byte().expand(-1, 3, -1, -1).movedim(1, -1).numpy()
         found = pictures(server, run, node)
         assert found.shape == expected.shape == (4, 256, 256, 3) and expected.max() > 100
-        assert (np.abs(found.astype(int) - expected) > 1).mean() < 1e-3, node
+        # The encoders' rounding depends on the number of threads; it moves edges by a fraction of a pixel.
+        assert (np.abs(found.astype(int) - expected) > 1).mean() < 5e-3, node
 
 
 def test_skin_can_be_chosen(client, server, graph, run):
