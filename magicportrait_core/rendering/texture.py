@@ -66,11 +66,12 @@ def mirrored_corners(
 ) -> tuple[Tensor, Tensor]:  # (T, 3, 2), (T,) bool
     """Texture coordinates of the mirror image of every face's corners, and whether they lie together.
 
-    They do not where a vertex on a seam has several coordinates and another island's was picked.
+    They do not where a vertex on a seam has several coordinates and another island's was picked. It is the
+    first one: an assignment that names a vertex twice would keep either, depending on threads.
     """
-    of_vertex = uvs.new_zeros(mirror.shape[0], 2)
-    of_vertex[faces.reshape(-1)] = uvs[faces_uv.reshape(-1)]
-    corners = of_vertex[mirror[faces]]
+    first = torch.full_like(mirror, uvs.shape[0] - 1)
+    first = first.scatter_reduce(0, faces.reshape(-1), faces_uv.reshape(-1), "amin")
+    corners = uvs[first[mirror[faces]]]
 
     def extent(triangles: Tensor) -> Tensor:
         return (triangles.amax(1) - triangles.amin(1)).amax(1)
