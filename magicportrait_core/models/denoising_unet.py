@@ -216,6 +216,10 @@ class _DenoisingPass(UNetPass):
         self.bound = silent
         self.positions: dict[int, Tensor] = {}  # by channels
 
+    def layer(self, place: str, block: nn.Module, index: int, x: Tensor) -> Tensor:
+        """The spatial transformer, then the motion module, which every block has behind each resnet."""
+        return self.motion(block.motion_modules[index], super().layer(place, block, index, x))
+
     def transformer(self, path: str, module: nn.Module, x: Tensor) -> Tensor:
         def part(start: int, stop: int) -> Tensor:
             text = self._clips(self.conditioning.text[path], start, stop)

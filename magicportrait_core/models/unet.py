@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ class UNet(nn.Module):
             raise ValueError(f"{len(text)} texts for {batch} portraits; expected 1 or {batch}")
 
 
-class UNetPass:
+class UNetPass(ABC):
     """What lasts for one pass: the time embedding and how the work is sliced."""
 
     def __init__(self, net: UNet, time: Tensor):
@@ -106,12 +107,10 @@ class UNetPass:
         return x
 
     def layer(self, place: str, block: nn.Module, index: int, x: Tensor) -> Tensor:
-        """The spatial transformer and the motion module behind a resnet, where the block has them."""
+        """What stands behind a resnet (N, C, h, w): the spatial transformer, where the block has one."""
         if attentions := _attentions(block):
             path = f"{place}.attentions.{index}.transformer_blocks.0"
             x = self.transformer(path, attentions[index], x)
-        if hasattr(block, "motion_modules"):
-            x = self.motion(block.motion_modules[index], x)
         return x
 
     def resnet(self, module: nn.Module, x: Tensor, skip: Tensor | None = None) -> Tensor:
@@ -123,11 +122,9 @@ class UNetPass:
 
         return self.sliced(part, x.shape[0], x[0, 0].numel())
 
+    @abstractmethod
     def transformer(self, path: str, module: nn.Module, x: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def motion(self, module: nn.Module, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """The spatial transformer `module` on x (N, C, h, w); `path` is that of its block of attentions."""
 
     def in_slices(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """function(x) for a function that treats each frame by itself."""

@@ -14,16 +14,14 @@ import torch
 from comfy.cli_args import LatentPreviewMethod, args
 from magicportrait_pack.magicportrait_core.diffusion.aggregation import merge_segments
 from magicportrait_pack.magicportrait_core.guidance import GuidanceMaps
-from magicportrait_pack.magicportrait_core.models.model import MagicPortraitModel
 from magicportrait_pack.magicportrait_core.pipeline import animate
 from magicportrait_pack.magicportrait_core.render_options import ReenactOptions
 from magicportrait_pack.nodes import aggregation, foreign_inputs, host, motion, patchers, render, states
-from safetensors.torch import load_file
-from toy_model import TOY, randomise, write_taesd
+from toy_model import TOY
+from toy_render import PORTRAIT, TEXT, random, taesd, toy_model
 
 SIZE = (64, 128)  # height, width in pixels
 FRAMES = 14  # three windows of 6
-TOKENS = 7
 
 
 class Interrupted(BaseException):
@@ -36,41 +34,14 @@ def _user_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
 
 
-def toy_model(text=None) -> MagicPortraitModel:
-    from magicportrait_pack.magicportrait_core.models.appearance_net import AppearanceNet
-    from magicportrait_pack.magicportrait_core.models.denoising_unet import DenoisingUNet
-    from magicportrait_pack.magicportrait_core.models.guidance_encoder import GuidanceEncoders
-
-    config = replace(TOY, unet=replace(TOY.unet, text_dim=16))
-    generator = torch.Generator().manual_seed(0)
-    networks = [
-        randomise(network, generator)
-        for network in (AppearanceNet(config.unet), DenoisingUNet(config.unet), GuidanceEncoders(config))
-    ]
-    return MagicPortraitModel(config, *networks, text=text, fingerprint="toy", name="toy")
-
-
 @pytest.fixture(scope="module")
 def model():
     return patchers.host_model(toy_model())
 
 
-def taesd(folder: Path, name: str, channels: int, scale: float = TOY.latent_scale) -> comfy.sd.VAE:
-    write_taesd(folder, name, channels)
-    weights = {"vae_scale": torch.tensor(scale), "vae_shift": torch.tensor(0.0)}
-    for part in ("encoder", "decoder"):
-        loaded = load_file(folder / f"{name}_{part}.safetensors")
-        weights |= {f"taesd_{part}.{key}": value for key, value in loaded.items()}
-    return comfy.sd.VAE(sd=weights)
-
-
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory):
     return taesd(tmp_path_factory.mktemp("vae"), "taesd", 4)
-
-
-def random(*shape: int) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 def maps(frames: int = FRAMES, size=SIZE) -> GuidanceMaps:
@@ -84,8 +55,6 @@ def features(model):
         return motion.encode(model, maps(), SIZE, {})
 
 
-PORTRAIT = random(3, 100, 200) * 2 - 1
-TEXT = [[random(1, TOKENS, 16), {"pooled_output": None}]]
 OPTIONS = ReenactOptions(steps=3, save_every=1)
 
 
@@ -402,67 +371,3 @@ def test_previews_show_three_frames_of_a_window(model, vae, features, monkeypatc
 def test_previews_are_off_when_the_host_says_so(features, monkeypatch):
     monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.NoPreviews)
     assert latent_preview.get_previewer(torch.device("cpu"), None) is None
-
-
-# What other nodes make
-
-
-def test_the_stored_embedding_is_used_when_nothing_is_connected():
-    text = random(1, TOKENS, 16)
-    assert foreign_inputs.text_embedding(None, toy_model(text)) is text
-
-
-@pytest.mark.parametrize(
-    ("conditioning", "words"),
-    [
-        (None, "conditioning is not connected, and no text embedding is stored with the model 'toy'"),
-        ([], "conditioning has 0 entries, expected one"),
-        (TEXT * 2, "conditioning has 2 entries, expected one"),
-        (
-            [[random(1, TOKENS, 2048), {}]],
-            r"the shape \(1, 7, 2048\), which is that of SDXL; the model needs",
-        ),
-        ([[random(1, TOKENS, 4096), {}]], "which is that of Flux"),
-        ([[random(2, TOKENS, 16), {}]], r"the shape \(2, 7, 16\); the model needs \(1, tokens, 16\)"),
-        ([[random(1, TOKENS, 16) * float("nan"), {}]], "conditioning holds values that are not finite"),
-    ],
-)
-def test_conditioning_of_others_is_explained(conditioning, words):
-    with pytest.raises(ValueError, match=words) as error:
-        foreign_inputs.text_embedding(conditioning, toy_model())
-    assert "\n" not in str(error.value) and str(error.value).endswith(".")
-
-
-def test_a_vae_of_another_family_is_named(tmp_path):
-    other = taesd(tmp_path, "taesd3", 16)
-    with pytest.raises(ValueError, match=r"latents of 16 channels and 8 pixels a cell \(as of SD3, Flux"):
-        foreign_inputs.check_vae(other, TOY)
-
-
-def test_an_empty_vae_is_named():
-    with pytest.raises(ValueError, match="vae is empty, the checkpoint it comes from has none"):
-        foreign_inputs.check_vae(None, TOY)
-
-
-def test_a_vae_that_overflows_is_explained(vae, monkeypatch):
-    monkeypatch.setattr(vae, "encode", lambda image: torch.full((1, 4, 8, 8), float("inf")))
-    with pytest.raises(ValueError, match="not finite: start ComfyUI with --fp32-vae"):
-        foreign_inputs.encode_portrait(vae, PORTRAIT[:, :64, :64], TOY)
-
-
-def test_the_toy_vae_encodes_the_portrait_in_the_networks_scale(vae):
-    pixels = torch.full((3, 64, 64), 0.5)  # 0.75 in [0, 1]
-    latents = foreign_inputs.encode_portrait(vae, pixels, TOY)
-    torch.testing.assert_close(latents, torch.full((1, 4, 8, 8), 4 * (0.75 - 0.5)), rtol=0, atol=1e-3)
-
-
-def test_the_host_encodes_the_mean_of_the_latents():
-    sizes = {"double_z": True, "z_channels": 4, "resolution": 64, "in_channels": 3, "out_ch": 3, "ch": 32}
-    sizes |= {"ch_mult": [1, 1, 1, 1], "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
-    vae = comfy.sd.VAE(sd={}, config={"params": {"ddconfig": sizes, "embed_dim": 4}}, dtype=torch.float32)
-    network = randomise(vae.first_stage_model, torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        latents = foreign_inputs.encode_portrait(vae, PORTRAIT[:, :64, :128], TOY)
-        moments = network.quant_conv(network.encoder(PORTRAIT[None, :, :64, :128]))
-    assert moments.shape == (1, 8, 8, 16) and latents.std() > 0.01
-    torch.testing.assert_close(latents, moments[:, :4] * TOY.latent_scale)
