@@ -7,9 +7,8 @@ from PIL import Image
 from torch import Tensor
 
 from .media.image import from_levels, to_levels
-from .models.config import ModelConfig
+from .models.config import TRAINED_SIDE, ModelConfig
 
-TRAINED_SIDE = 512  # pixels; the released networks saw 512x512 pictures only
 LARGEST_SIDE = 4096
 
 

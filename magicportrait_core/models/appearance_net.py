@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from .config import UNetConfig
-from .unet import UNet, UNetPass
+from .unet import CROSS, UNet, UNetPass
 from .unet_blocks import appearance_tokens, project_keys, spatial_transformer
 
 AppearanceTokens = dict[str, Tensor]  # path of a transformer block -> (B, L, C) after its norm1
@@ -21,15 +21,15 @@ class AppearanceNet(UNet):
     """
 
     def __init__(self, config: UNetConfig):
-        levels = len(config.block_out_channels)
+        attention = config.attention_levels
         super().__init__(
             config,
             UNet2DConditionModel(
                 in_channels=config.latent_channels,
                 block_out_channels=config.block_out_channels,
                 layers_per_block=config.layers_per_block,
-                down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
-                up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+                down_block_types=[f"{CROSS * a}DownBlock2D" for a in attention],
+                up_block_types=[f"{CROSS * a}UpBlock2D" for a in reversed(attention)],
                 norm_num_groups=config.norm_groups,
                 cross_attention_dim=config.text_dim,
                 attention_head_dim=config.heads,  # diffusers' name for the number of heads

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 SD15_LATENT_SCALE = 0.18215  # 1 / std of the SD 1.5 VAE's latents
-GUIDANCE_MAPS = ("depth", "normal", "render")
+GUIDANCE_MAPS = ("depth", "normal", "render")  # of the head, what the released model reads
+WARP_MAPS = ("warp", "portrait", "sources")  # of the flow warp: its picture, the still portrait, its sources
+MAPS = GUIDANCE_MAPS + WARP_MAPS
+TRAINED_SIDE = 512  # pixels; the released networks saw 512x512 pictures only
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,13 @@ class UNetConfig:
     norm_groups: int = 32
     motion_heads: int = 8
     max_frames: int = 32  # length of the motion modules' positional table
+    attention: tuple[bool, ...] | None = None  # levels with attention; None: all but the coarsest, as SD 1.5
 
     def __post_init__(self):
+        if self.attention is not None and len(self.attention) != len(self.block_out_channels):
+            raise ValueError(
+                f"attention has {len(self.attention)} levels, block_out_channels {len(self.block_out_channels)}"
+            )
         for channels in self.block_out_channels:
             if channels % self.heads or channels % self.motion_heads or channels % self.norm_groups:
                 raise ValueError(
@@ -36,6 +44,12 @@ class UNetConfig:
         """Latent height and width must be multiples of this."""
         return 2 ** (len(self.block_out_channels) - 1)
 
+    @property
+    def attention_levels(self) -> tuple[bool, ...]:
+        """Whether each level has spatial transformers, finest level first."""
+        levels = len(self.block_out_channels)
+        return (True,) * (levels - 1) + (False,) if self.attention is None else self.attention
+
 
 @dataclass(frozen=True)
 class GuidanceEncoderConfig:
@@ -45,11 +59,31 @@ class GuidanceEncoderConfig:
     heads: int = 8
     norm_groups: int = 32
     input_channels: int = 3
+    patch: int = 1  # pixels a side that are put side by side in channels before the first convolution
+    attention: bool = True  # whether it has its attention block
 
     @property
     def downscale(self) -> int:
         """Pixels of a map per feature cell."""
-        return 2 ** (len(self.block_out_channels) - 1)
+        return self.patch * 2 ** (len(self.block_out_channels) - 1)
+
+
+@dataclass(frozen=True)
+class WarpPriorConfig:
+    """What a warp-preconditioned model knows before its networks speak: a clean latent lies around the warped
+    portrait with a standard deviation (picture values in [-1, 1]) that depends on where the warp took it from.
+
+    Measured residuals of the flow warp, facts/SMALL_MODEL.md 5.
+    """
+
+    photo: float = 0.15  # skin that the photo shows
+    made_up: float = 0.43  # mirrored, stretched or filled skin
+    mouth: float = 0.32
+    near: float = 0.33  # beside the head, up to `near_cells`
+    around: float = 0.17  # further out, up to `around_cells`
+    far: float = 0.09
+    near_cells: int = 2
+    around_cells: int = 5
 
 
 @dataclass(frozen=True)
@@ -62,13 +96,30 @@ class ModelConfig:
     maps: tuple[str, ...] = GUIDANCE_MAPS
     latent_scale: float = SD15_LATENT_SCALE
     window: int = 12  # frames the motion modules were trained with
+    prior: WarpPriorConfig | None = None  # None: plain v-prediction, as released
+    autoencoder: Literal["vae", "unshuffle"] = "vae"  # unshuffle: cells hold the pixels themselves
+    side: int = TRAINED_SIDE  # pixels, the usual shorter side to sample at
+    noise_scale: float = 1.0  # standard deviation of the noise that sampling starts from
+    steps: int = 20  # usual number of denoising steps
+    guidance_scale: float = 3.5  # usual classifier-free guidance; 1 is off
 
     def __post_init__(self):
-        unknown = set(self.maps) - set(GUIDANCE_MAPS)
+        unknown = set(self.maps) - set(MAPS)
         if unknown or not self.maps:
-            raise ValueError(f"maps={self.maps}; expected some of {', '.join(GUIDANCE_MAPS)}")
+            raise ValueError(f"maps={self.maps}; expected some of {', '.join(MAPS)}")
+        cell = 3 * self.pixels_per_cell**2
+        if self.autoencoder == "unshuffle" and self.unet.latent_channels != cell:
+            raise ValueError(
+                f"latent_channels={self.unet.latent_channels}; cells of {self.pixels_per_cell}x"
+                f"{self.pixels_per_cell} pixels have {cell} values"
+            )
         if not 1 <= self.window <= self.unet.max_frames:
             raise ValueError(f"window={self.window}; expected 1 to {self.unet.max_frames} frames")
+
+    @property
+    def reads_warp(self) -> bool:
+        """Whether the model needs the flow-warped portrait beside the maps of the head."""
+        return self.prior is not None or any(name in WARP_MAPS for name in self.maps)
 
     @property
     def pixels_per_cell(self) -> int:
@@ -86,11 +137,12 @@ class ModelConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelConfig:
         """The inverse of to_json(); unknown names raise TypeError, they come from a newer version."""
-        unet, guidance = values.get("unet", {}), values.get("guidance", {})
-        rest = {k: v for k, v in values.items() if k not in ("unet", "guidance")}
+        unet, guidance, prior = (values.get(name) or {} for name in ("unet", "guidance", "prior"))
+        rest = {k: v for k, v in values.items() if k not in ("unet", "guidance", "prior")}
         return cls(
             unet=UNetConfig(**_with_tuples(unet)),
             guidance=GuidanceEncoderConfig(**_with_tuples(guidance)),
+            prior=WarpPriorConfig(**prior) if prior else None,
             **_with_tuples(rest),
         )
 
@@ -100,3 +152,27 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 SD15 = ModelConfig()
+SMALL = ModelConfig(  # built in; facts/SMALL_MODEL.md
+    name="small",
+    unet=UNetConfig(
+        block_out_channels=(64, 112, 160),
+        layers_per_block=1,
+        latent_channels=48,
+        text_dim=16,
+        heads=4,
+        norm_groups=8,
+        motion_heads=4,
+        attention=(False, True, True),
+    ),
+    guidance=GuidanceEncoderConfig(
+        block_out_channels=(48,), heads=4, norm_groups=8, patch=4, attention=False
+    ),
+    maps=("depth", "normal", "warp", "portrait", "sources"),
+    latent_scale=1.0,
+    prior=WarpPriorConfig(),
+    autoencoder="unshuffle",
+    side=128,
+    steps=1,
+    guidance_scale=1.0,
+)
+CONFIGS = {config.name: config for config in (SD15, SMALL)}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .config import UNetConfig
-from .unet import TOKENS_AT_ONCE, UNet, UNetPass, rows
+from .unet import CROSS, TOKENS_AT_ONCE, UNet, UNetPass, rows
 from .unet_blocks import (
     KeyValue,
     frame_positions,
@@ -59,7 +59,7 @@ class DenoisingUNet(UNet):
     """
 
     def __init__(self, config: UNetConfig):
-        levels = len(config.block_out_channels)
+        attention = config.attention_levels
         super().__init__(
             config,
             UNetMotionModel(
@@ -67,8 +67,8 @@ class DenoisingUNet(UNet):
                 out_channels=config.latent_channels,
                 block_out_channels=config.block_out_channels,
                 layers_per_block=config.layers_per_block,
-                down_block_types=("CrossAttnDownBlockMotion",) * (levels - 1) + ("DownBlockMotion",),
-                up_block_types=("UpBlockMotion",) + ("CrossAttnUpBlockMotion",) * (levels - 1),
+                down_block_types=[f"{CROSS * a}DownBlockMotion" for a in attention],
+                up_block_types=[f"{CROSS * a}UpBlockMotion" for a in reversed(attention)],
                 norm_num_groups=config.norm_groups,
                 cross_attention_dim=config.text_dim,
                 num_attention_heads=config.heads,
@@ -123,6 +123,7 @@ class DenoisingUNet(UNet):
         conditioning: ClipConditioning,  # of one clip, or of B
         guidance: Tensor | None = None,  # (B, E, W, h, w) summed features of the guidance encoders
         reads_reference: Tensor | None = None,  # (B,) bool: windows that see the portrait; None: all
+        motion: bool = True,  # False: frames are single pictures, as in the first phase of training
     ) -> Tensor:
         """v-prediction (B, C, W, h, w)."""
         reads = [True] * len(latents) if reads_reference is None else reads_reference.tolist()
@@ -131,11 +132,12 @@ class DenoisingUNet(UNet):
         order = sorted(range(len(reads)), key=reads.__getitem__)  # those that do not read come first
         silent = reads.count(False)
         if order == list(range(len(reads))):
-            return self._predict(latents, timestep, conditioning, guidance, silent, len(latents))
+            return self._predict(latents, timestep, conditioning, guidance, silent, len(latents), motion)
         if isinstance(timestep, Tensor) and timestep.numel() > 1:
             timestep = timestep[order]
         guidance = None if guidance is None else guidance[order]
-        out = self._predict(latents[order], timestep, conditioning.at(order), guidance, silent, len(latents))
+        conditioning = conditioning.at(order)
+        out = self._predict(latents[order], timestep, conditioning, guidance, silent, len(latents), motion)
         return out[[order.index(i) for i in range(len(order))]]
 
     def forward_pair(
@@ -161,12 +163,13 @@ class DenoisingUNet(UNet):
         guidance: Tensor | None,
         silent: int,  # leading windows of the result that do not see the portrait
         windows: int,  # of the result: those of the latents, or twice as many
+        motion: bool = True,
     ) -> Tensor:
         self._check(latents, timestep, conditioning, guidance, reads=silent < windows)
         frames = latents.shape[2]
         time = self.embed_time(timestep, like=latents)
         time = time if len(time) == 1 else time.repeat_interleave(frames, dim=0)
-        walk = _DenoisingPass(self, time, conditioning, frames, silent * frames, windows * frames)
+        walk = _DenoisingPass(self, time, conditioning, frames, silent * frames, windows * frames, motion)
         x = self.conv_in(rearrange(latents, "b c f h w -> (b f) c h w"))
         if guidance is not None:
             x = residual(x, rearrange(guidance, "b c f h w -> (b f) c h w"))
@@ -207,18 +210,27 @@ class _DenoisingPass(UNetPass):
     """
 
     def __init__(
-        self, net: UNet, time: Tensor, conditioning: ClipConditioning, frames: int, silent: int, total: int
+        self,
+        net: UNet,
+        time: Tensor,
+        conditioning: ClipConditioning,
+        frames: int,
+        silent: int,
+        total: int,
+        motion: bool,
     ):
         super().__init__(net, time)
         self.conditioning = conditioning
         self.frames = frames
         self.total = total
         self.bound = silent
+        self.moves = motion
         self.positions: dict[int, Tensor] = {}  # by channels
 
     def layer(self, place: str, block: nn.Module, index: int, x: Tensor) -> Tensor:
         """The spatial transformer, then the motion module, which every block has behind each resnet."""
-        return self.motion(block.motion_modules[index], super().layer(place, block, index, x))
+        x = super().layer(place, block, index, x)
+        return self.motion(block.motion_modules[index], x) if self.moves else x
 
     def transformer(self, path: str, module: nn.Module, x: Tensor) -> Tensor:
         def part(start: int, stop: int) -> Tensor:

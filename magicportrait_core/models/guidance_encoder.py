@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .config import GuidanceEncoderConfig, ModelConfig
 from .unet_blocks import silu, spatial_transformer
@@ -19,15 +20,14 @@ class GeometricGuidanceEncoder(nn.Module):
         super().__init__()
         self.config = config
         channels = config.block_out_channels
-        self.conv_in = nn.Conv2d(config.input_channels, channels[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(config.input_channels * config.patch**2, channels[0], 3, padding=1)
         self.blocks = nn.ModuleList()
         for width, wider in zip(channels, channels[1:], strict=False):
             self.blocks.append(nn.Conv2d(width, width, 3, padding=1))
             self.blocks.append(nn.Conv2d(width, wider, 3, padding=1, stride=2))
-        last = str(
-            len(self.blocks) - 1
-        )  # the released file has one behind every convolution and uses this one
-        self.attentions = nn.ModuleDict({last: _transformer(config)})
+        # The released file has one behind every convolution and uses the last.
+        last = str(len(self.blocks) - 1)
+        self.attentions = nn.ModuleDict({last: _transformer(config)} if config.attention else {})
         self.conv_out = nn.Conv2d(channels[-1], output_channels, 3, padding=1)
         nn.init.zeros_(self.conv_out.weight)
         nn.init.zeros_(self.conv_out.bias)
@@ -35,11 +35,13 @@ class GeometricGuidanceEncoder(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (F, 3, H, W) in [0, 1] -> features (F, E, h, w); frames are independent."""
         self._check(maps)
-        x = silu(self.conv_in(maps))
+        x = maps if self.config.patch == 1 else functional.pixel_unshuffle(maps, self.config.patch)
+        x = silu(self.conv_in(x))
         for block in self.blocks:
             x = silu(block(x))
-        (transformer,) = self.attentions.values()
-        return self.conv_out(spatial_transformer(transformer, x, text=None))
+        for transformer in self.attentions.values():
+            x = spatial_transformer(transformer, x, text=None)
+        return self.conv_out(x)
 
     def _check(self, maps: Tensor) -> None:
         channels, downscale = self.config.input_channels, self.config.downscale

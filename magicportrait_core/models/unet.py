@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # done in slices of about this many tokens. Temporaries (16 times the input in a feed-forward) stay small
 # beside the activations that are kept; a slice of 4 frames of 64 x 64 cells still fills a large GPU.
 TOKENS_AT_ONCE = 16384
+CROSS = "CrossAttn"  # how diffusers' names of blocks with spatial transformers begin
 
 
 class UNet(nn.Module):
