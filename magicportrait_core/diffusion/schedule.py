@@ -75,5 +75,11 @@ def ddim_schedule(steps: int = RELEASED_STEPS) -> Schedule:
     )
 
 
+def noise_levels() -> tuple[Tensor, Tensor]:
+    """Signal and sigma of all 1000 training timesteps, (1000,) float32 each; the last is pure noise."""
+    alphas = DDIMScheduler(**RELEASED_SETTINGS).alphas_cumprod
+    return alphas.sqrt(), (1 - alphas).sqrt()
+
+
 def _square_roots(values: Tensor) -> tuple[float, ...]:
     return tuple(values.sqrt().tolist())
