@@ -1,1 +1,1 @@
-"""Training of MagicPortrait: data, both phases, evaluation. Run from the pack's folder: python -m training.<script>"""
+"""Training of MagicPortrait: data, both phases, evaluation. Run as python -m training.<script>."""

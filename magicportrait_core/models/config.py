@@ -30,7 +30,8 @@ class UNetConfig:
     def __post_init__(self):
         if self.attention is not None and len(self.attention) != len(self.block_out_channels):
             raise ValueError(
-                f"attention has {len(self.attention)} levels, block_out_channels {len(self.block_out_channels)}"
+                f"attention has {len(self.attention)} levels, block_out_channels has "
+                f"{len(self.block_out_channels)}"
             )
         for channels in self.block_out_channels:
             if channels % self.heads or channels % self.motion_heads or channels % self.norm_groups:
@@ -71,7 +72,7 @@ class GuidanceEncoderConfig:
 @dataclass(frozen=True)
 class WarpPriorConfig:
     """What a warp-preconditioned model knows before its networks speak: a clean latent lies around the warped
-    portrait with a standard deviation (picture values in [-1, 1]) that depends on where the warp took it from.
+    portrait with a standard deviation (picture values in [-1, 1]) that depends on what the warp shows there.
 
     Measured residuals of the flow warp, facts/SMALL_MODEL.md 5.
     """
