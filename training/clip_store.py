@@ -22,7 +22,8 @@ from magicportrait_core.tensor_files import write_tensors
 
 INDEX = "index.json"
 VERSION = 1
-CHANNELS = {"depth": 1, "normal": 3, "render": 3, "warp": 3, "sources": 1}  # of the maps as stored
+MIRRORED_X = "normal_left"  # of the normals, max(-x, 0): what is their red in a mirrored picture
+CHANNELS = {"depth": 1, "normal": 3, "render": 3, "warp": 3, "sources": 1, MIRRORED_X: 1}  # as stored
 SHARD_BYTES = 256 * 2**20
 REFERENCE, FRAMES = "reference", "frames"
 
