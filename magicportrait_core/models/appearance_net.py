@@ -40,6 +40,16 @@ class AppearanceNet(UNet):
         last.proj_out = None
         for name in ("attn1", "norm2", "attn2", "norm3", "ff"):
             setattr(last.transformer_blocks[0], name, None)
+        self._end_with(self.last_path)
+
+    def _end_with(self, path: str) -> None:
+        """Drop the levels above the last tokens, which a UNet without attention at its finest levels has."""
+        place, index, *_ = path.split(".")
+        kept = int(index) + 1 if place == "up_blocks" else 0
+        if kept < len(self.up_blocks):
+            self.up_blocks = self.up_blocks[:kept]
+            if kept:
+                self.up_blocks[-1].upsamplers = None
 
     def forward(
         self,

@@ -61,3 +61,15 @@ def test_the_text_is_read(appearance_net, no_grad):
 def test_bad_inputs(appearance_net, latents, text, message):
     with pytest.raises(ValueError, match=message):
         appearance_net(latents, text)
+
+
+def test_nothing_is_built_behind_the_last_tokens():
+    """A UNet without attention at its finest level: its last up level would serve no token."""
+    from magicportrait_core.models.appearance_net import AppearanceNet
+    from magicportrait_core.models.config import SMALL
+
+    net = AppearanceNet(SMALL.unet)
+    tokens = net(randn(1, 48, 8, 8), randn(1, 1, 16))
+    sum(value.sum() for value in tokens.values()).backward()
+    assert [name for name, value in net.named_parameters() if value.grad is None] == []
+    assert len(net.up_blocks) == 2 and net.up_blocks[1].upsamplers is None
