@@ -42,7 +42,8 @@ COMFYUI_FOLDER = "vendor/ComfyUI"
 COMFYUI_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 
 SMOKE_IMPORTS = (
-    "import torch, torchvision, torchaudio, scipy, av, aiohttp, PIL, pytest, skimage, diffusers, accelerate, yaml"
+    "import torch, torchvision, torchaudio, scipy, av, aiohttp, PIL, yaml, pytest, skimage, "
+    "diffusers, accelerate"
 )
 NETWORK_SIGNS = (
     "Failed to establish a new connection",
