@@ -1,6 +1,7 @@
 """What the registry, the manager and a user's ComfyUI read from the repository's files."""
 
 import ast
+import hashlib
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 COMFYUI_MODULES = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "server", "nodes"}
 SIZE_LIMIT = 5_000_000  # bytes of a built-in asset
+MODEL_LIMIT = 40_000_000  # bytes of the built-in model
 
 
 def python_files(folder: str) -> list[Path]:
@@ -36,6 +38,10 @@ def imported_modules(path: Path) -> set[str]:
         elif isinstance(item, ast.ImportFrom) and item.level == 0:
             names.add(item.module.split(".")[0])
     return names
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_registry_fields():
@@ -56,6 +62,49 @@ def test_only_diffusers_is_added_to_a_users_comfyui():
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if line.strip() and not line.startswith("#")]
     assert wanted == [DIFFUSERS_REQUIREMENT] == PROJECT["project"]["dependencies"]
+
+
+@pytest.mark.parametrize("extra", ["training", "evaluation"])
+def test_extras_are_the_requirement_files(extra):
+    lines = (ROOT / f"requirements-{extra}.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == PROJECT["project"][
+        "optional-dependencies"
+    ][extra]
+
+
+def test_nothing_that_needs_a_compiler_or_one_vendors_gpu_is_required():
+    files = sorted(ROOT.glob("requirements*.txt"))
+    assert len(files) == 5
+    for path in files:
+        wanted = re.findall(r"^([\w.-]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        unwanted = {"dlib", "face_recognition", "face-recognition", "insightface", "bitsandbytes", "xformers"}
+        assert not unwanted & {name.lower() for name in wanted}, path.name
+
+
+def test_training_imports_only_what_it_asks_for(comfyui):
+    """At the top of files; what is optional is imported where it is used."""
+    named = [comfyui / "requirements.txt", ROOT / "requirements.txt", ROOT / "requirements-training.txt"]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in named)
+    names = {name.lower() for name in re.findall(r"^([\w-]+)", text, re.MULTILINE)}
+    renamed = {"pillow": "PIL", "pyyaml": "yaml"}
+    brought = {renamed.get(name, name) for name in names} | {"magicportrait_core", "training"}
+    for path in python_files("training"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        top = {
+            name.split(".")[0]
+            for item in tree.body
+            if isinstance(item, (ast.Import, ast.ImportFrom)) and not getattr(item, "level", 0)
+            for name in ([item.module] if isinstance(item, ast.ImportFrom) else [a.name for a in item.names])
+        }
+        foreign = top - set(sys.stdlib_module_names) - brought - {"__future__"}
+        assert not foreign, f"{path.relative_to(ROOT)} imports {sorted(foreign)}"
+
+
+def test_package_carries_training_and_the_model_but_no_tests():
+    left_out = (ROOT / ".comfyignore").read_text(encoding="utf-8").split()
+    assert "tests/" in left_out and "scripts/" in left_out
+    for name in ("training/", "magicportrait_core/", "workflows/", "requirements-training.txt"):
+        assert name not in left_out, f"{name} is for users"
 
 
 def test_installed_diffusers_is_in_the_range():
@@ -146,6 +195,18 @@ def test_assets_are_small_and_explain_themselves(name):
     assert asset.stat().st_size <= SIZE_LIMIT
     assert "sha256" in about and re.search(r"licen[cs]e|CC0", about, re.IGNORECASE)
     assert asset.name in (ROOT / "NOTICE").read_text(encoding="utf-8")
+
+
+def test_built_in_model_is_small_and_explains_itself():
+    folder = ROOT / "magicportrait_core" / "assets" / "small"
+    files = list(folder.glob("*.safetensors"))
+    if not files:
+        pytest.skip("magicportrait_core/assets/small has no model files: the built-in model is not shipped")
+    assert "denoising_unet.safetensors" in {file.name for file in files}
+    assert sum(file.stat().st_size for file in files) <= MODEL_LIMIT
+    card = (ROOT / "training" / "small" / "README.md").read_text(encoding="utf-8")
+    assert all(f"| {file.name} | {sha256(file)} |" in card for file in files), "the model card's table is old"
+    assert "assets/small" in (ROOT / "NOTICE").read_text(encoding="utf-8")
 
 
 def test_shared_torch_set_is_consistent():
