@@ -6,6 +6,7 @@ and reference, warp and truth vary together: the network is never paid for chang
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from training.clip_store import MIRRORED_X, Clip
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601
 LARGEST_CROP = 0.5
+GRAIN = 2**20  # normal random numbers of which noise takes a stretch: drawing new ones would take most time
 
 
 @dataclass(frozen=True)
@@ -42,30 +44,25 @@ NO_AUGMENT = AugmentOptions(flip=0, colour=0, grey=0, crop=0, blur=0, noise=0)
 
 
 def augment_clip(clip: Clip, options: AugmentOptions, random: np.random.Generator) -> Clip:
-    """One variation of a clip, the same for the same state of `random`; parts that are None stay None."""
+    """One variation of a clip, the same for the same state of `random`. Without reference it has none."""
     if random.random() < options.flip:
         clip = mirrored(clip)
+    kept = 1 - random.uniform(0, options.crop)
     if options.crop:
-        clip = _cropped(clip, options.crop, random)
+        size = tuple(max(1, round(side * kept)) for side in clip.size)
+        corner = [int(random.integers(whole - part + 1)) for whole, part in zip(clip.size, size, strict=True)]
+        clip = clip if size == clip.size else cropped(clip, *corner, size)
+    pictures = _pictures(clip)
     if options.colour or options.grey:
-        curves, saturation = _colours(options, random)
-        clip = on_pictures(clip, lambda levels: recoloured(levels, curves, saturation))
+        pictures = recoloured(pictures, *_colours(options, random))
     if random.random() < options.blur:
-        centre = random.uniform(0.4, 0.9)
-        clip = on_pictures(clip, lambda levels: blurred(levels, centre))
-    return _noisy(clip, random.uniform(0, options.noise), random) if options.noise else clip
-
-
-def on_pictures(clip: Clip, change) -> Clip:
-    """`change` applied to what shows the person: reference, frames and warp, together."""
-    parts = {"frames": clip.frames}
-    parts |= {"warp": clip.maps["warp"]} if "warp" in clip.maps else {}
-    parts |= {"reference": clip.reference[None]} if clip.reference is not None else {}
-    changed = change(torch.cat(list(parts.values())))
-    new = dict(zip(parts, changed.split([len(part) for part in parts.values()]), strict=True))
-    reference = new["reference"][0] if "reference" in new else None
-    maps = clip.maps | ({"warp": new["warp"]} if "warp" in new else {})
-    return replace(clip, frames=new["frames"], maps=maps, reference=reference)
+        pictures = blurred(pictures, random.uniform(0.4, 0.9))
+    given = len(pictures) - len(clip.frames)  # reference and warp
+    if options.noise and given:
+        # The truth keeps none: noise cannot be foreseen.
+        noise = random.uniform(0, options.noise) * grain(pictures[:given].shape, random)
+        pictures = torch.cat((pictures[:given] + noise, pictures[given:].float()))
+    return _with_pictures(clip, _levels(pictures))
 
 
 def mirrored(clip: Clip) -> Clip:
@@ -78,80 +75,94 @@ def mirrored(clip: Clip) -> Clip:
     return replace(clip, frames=clip.frames.flip(-1), maps=maps, reference=reference)
 
 
-def recoloured(
-    levels: Tensor,  # (N, 3, H, W) uint8
-    curves: Tensor,  # (3, 256) float, what each level of each channel becomes, 0..255
-    saturation: float,  # 0: grey, 1: as it is
-) -> Tensor:
-    """The same curve and saturation for all pictures."""
-    if saturation == 1:
-        tables = curves.round().clamp(0, 255).to(torch.uint8)
-        return torch.stack([tables[c][levels[:, c].long()] for c in range(3)], dim=1)
-    values = torch.stack([curves[c][levels[:, c].long()] for c in range(3)], dim=1)
-    grey = sum(weight * values[:, c : c + 1] for c, weight in enumerate(LUMA))
-    return _levels(grey + saturation * (values - grey))
-
-
-def blurred(levels: Tensor, centre: float) -> Tensor:
-    """(N, 3, H, W) uint8, each pixel mixed with its neighbours; `centre` is its own weight along an axis."""
-    side = (1 - centre) / 2
-    kernel = torch.tensor([side, centre, side])
-    count, channels, height, width = levels.shape
-    values = functional.pad(levels.float().view(-1, 1, height, width), (1, 1, 1, 1), mode="replicate")
-    values = functional.conv2d(values, (kernel[:, None] * kernel)[None, None])
-    return _levels(values).view(count, channels, height, width)
-
-
 def cropped(clip: Clip, top: int, left: int, size: tuple[int, int]) -> Clip:
     """A part of all pictures and maps, enlarged to the clip's size; labels keep to the nearest pixel."""
     part = (..., slice(top, top + size[0]), slice(left, left + size[1]))
-    smooth = {name: value for name, value in clip.maps.items() if name != "sources"}
-    planes = [clip.frames, *smooth.values()]
-    planes += [] if clip.reference is None else [clip.reference[None]]
-    flat = torch.cat([plane.flatten(0, 1) for plane in planes])[part]
-    flat = _levels(functional.interpolate(flat[None].float(), clip.size, mode="bicubic", align_corners=False))
-    new = [
-        value.view(plane.shape)
-        for value, plane in zip(flat[0].split([p[:, :, 0, 0].numel() for p in planes]), planes, strict=True)
-    ]
-    maps = dict(zip(smooth, new[1:], strict=False))
+    maps = {name: value for name, value in clip.maps.items() if name != "sources"}
+    still = [] if clip.reference is None else [clip.reference[None]]
+    enlarged = _enlarged([value[part] for value in (clip.frames, *still, *maps.values())], clip.size)
+    frames, rest = enlarged[0], enlarged[1 + len(still) :]
+    maps = dict(zip(maps, rest, strict=True))
     if "sources" in clip.maps:
-        labels = clip.maps["sources"][part].float()
-        maps["sources"] = functional.interpolate(labels, clip.size, mode="nearest-exact").to(torch.uint8)
-    reference = None if clip.reference is None else new[-1][0]
-    return replace(clip, frames=new[0], maps={name: maps[name] for name in clip.maps}, reference=reference)
+        labels = clip.maps["sources"][part]
+        maps["sources"] = functional.interpolate(labels, clip.size, mode="nearest-exact")
+    maps = {name: maps[name] for name in clip.maps}
+    return replace(clip, frames=frames, maps=maps, reference=enlarged[1][0] if still else None)
 
 
-def _cropped(clip: Clip, largest: float, random: np.random.Generator) -> Clip:
-    kept = 1 - random.uniform(0, largest)
-    size = tuple(max(1, round(side * kept)) for side in clip.size)
-    top, left = (int(random.integers(0, side - part + 1)) for side, part in zip(clip.size, size, strict=True))
-    return clip if size == clip.size else cropped(clip, top, left, size)
+def recoloured(
+    levels: Tensor,  # (N, 3, H, W) uint8
+    curves: np.ndarray,  # (3, 256) float32, what each level of red, green, blue becomes
+    saturation: float,  # 0: grey, 1: as it is
+) -> Tensor:  # (N, 3, H, W) float32
+    """The same curves and saturation for all pictures."""
+    channels = [np.take(curve, levels[:, c].numpy()) for c, curve in enumerate(curves)]
+    grey = (1 - saturation) * sum(weight * values for weight, values in zip(LUMA, channels, strict=True))
+    return torch.from_numpy(np.stack([grey + saturation * values for values in channels], axis=1))
 
 
-def _colours(options: AugmentOptions, random: np.random.Generator) -> tuple[Tensor, float]:
+def blurred(pictures: Tensor, centre: float) -> Tensor:
+    """(N, 3, H, W), each pixel mixed with its neighbours; `centre` is its own weight along an axis."""
+    side = (1 - centre) / 2
+    x = functional.pad(pictures.float(), (1, 1, 1, 1), mode="replicate")
+    x = centre * x[..., 1:-1] + side * (x[..., 2:] + x[..., :-2])
+    return centre * x[..., 1:-1, :] + side * (x[..., 2:, :] + x[..., :-2, :])
+
+
+def grain(shape: torch.Size, random: np.random.Generator) -> Tensor:
+    """Normal random numbers, float32."""
+    count = shape.numel()
+    table = _grain_table(max(GRAIN, 2 * count))
+    start = int(random.integers(len(table) - count))
+    return table[start : start + count].view(shape)
+
+
+@functools.cache
+def _grain_table(count: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(0).standard_normal(count, dtype=np.float32))
+
+
+def _colours(options: AugmentOptions, random: np.random.Generator) -> tuple[np.ndarray, float]:
     """Curves (3, 256) and saturation of one variation."""
     reach = options.colour
     gain = np.exp(reach * (random.normal(0, 0.15) + random.normal(0, 0.05, (3, 1))))
     gamma, contrast = np.exp(reach * random.normal(0, 0.2)), np.exp(reach * random.normal(0, 0.12))
-    curve = gain * np.linspace(0, 1, 256) ** gamma
-    curve = (curve - 0.5) * contrast + 0.5
+    curves = gain * np.linspace(0, 1, 256) ** gamma
+    curves = 255 * ((curves - 0.5) * contrast + 0.5).clip(0, 1)
     saturation = max(0.0, 1 + reach * random.normal(0, 0.2))
-    if random.random() < options.grey:
-        saturation = 0.0
-    return torch.from_numpy(255 * curve.clip(0, 1)).float(), float(saturation)
+    return curves.astype(np.float32), 0.0 if random.random() < options.grey else saturation
 
 
-def _noisy(clip: Clip, deviation: float, random: np.random.Generator) -> Clip:
-    """Noise of reference and warp; the truth keeps none, because noise cannot be foreseen."""
+def _pictures(clip: Clip) -> Tensor:  # (N, 3, H, W) uint8
+    """What shows the person: the reference and the warp if they are there, then the frames."""
+    still = [] if clip.reference is None else [clip.reference[None]]
+    warp = [clip.maps["warp"]] if "warp" in clip.maps else []
+    return torch.cat([*still, *warp, clip.frames])
 
-    def noisy(levels: Tensor) -> Tensor:
-        noise = random.standard_normal(levels.shape, dtype=np.float32)
-        return _levels(levels.float() + deviation * torch.from_numpy(noise))
 
-    maps = clip.maps | ({"warp": noisy(clip.maps["warp"])} if "warp" in clip.maps else {})
-    return replace(clip, maps=maps, reference=None if clip.reference is None else noisy(clip.reference))
+def _with_pictures(clip: Clip, pictures: Tensor) -> Clip:
+    """The inverse of _pictures."""
+    reference = None if clip.reference is None else pictures[0]
+    frames = pictures[-len(clip.frames) :]
+    warp = pictures[reference is not None : len(pictures) - len(frames)]
+    return replace(
+        clip,
+        frames=frames,
+        maps=clip.maps | ({"warp": warp} if "warp" in clip.maps else {}),
+        reference=reference,
+    )
+
+
+def _enlarged(pictures: list[Tensor], size: tuple[int, int]) -> list[Tensor]:
+    """Bicubic, 8-bit levels to 8-bit levels; all channels in threes, for which torch has fast code."""
+    planes = torch.cat([value.flatten(0, 1) for value in pictures])
+    filled = functional.pad(planes, (0, 0, 0, 0, 0, -len(planes) % 3))
+    threes = filled.unflatten(0, (-1, 3)).contiguous(memory_format=torch.channels_last)
+    threes = functional.interpolate(threes, size, mode="bicubic", antialias=True)
+    planes = threes.contiguous().flatten(0, 1)[: len(planes)]
+    parts = planes.split([value.shape[0] * value.shape[1] for value in pictures])
+    return [part.unflatten(0, value.shape[:2]) for part, value in zip(parts, pictures, strict=True)]
 
 
 def _levels(values: Tensor) -> Tensor:
-    return values.round().clamp(0, 255).to(torch.uint8)
+    return values if values.dtype == torch.uint8 else (values + 0.5).clamp_(0, 255).to(torch.uint8)
