@@ -1,4 +1,5 @@
-"""Makes `magicportrait_core` importable without the repository root (with its `nodes/`) on sys.path."""
+"""Makes `magicportrait_core` and `training` importable without the repository root (with its `nodes/`) on
+sys.path."""
 
 import importlib.util
 import sys
@@ -22,5 +23,6 @@ def _register(name: str, folder: Path) -> None:
 # golden_model and toy_model, for every test; last, so that ComfyUI's `nodes` stays in front of tests/nodes.
 sys.path.append(str(ROOT / "tests"))
 
-if "magicportrait_core" not in sys.modules:
-    _register("magicportrait_core", ROOT / "magicportrait_core")
+for package in ("magicportrait_core", "training"):
+    if package not in sys.modules:
+        _register(package, ROOT / package)
