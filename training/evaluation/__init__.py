@@ -1,0 +1,1 @@
+"""How good the moving pictures of a model are."""
