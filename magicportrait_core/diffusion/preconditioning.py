@@ -1,13 +1,14 @@
 """Warp preconditioning: a v-prediction that starts at the flow-warped portrait.
 
-With a clean latent x0 ~ N(W, s^2) and noise of standard deviation 1, x = a x0 + q n, the best prediction of
+With a clean latent x0 ~ N(W, s^2) and noise n of standard deviation r, x = a x0 + q n, the best prediction of
 v = a n - q x0 and what it leaves open are
 
-    v = q (a (1 - s^2) x - W) / d + (s / sqrt d) F,    d = q^2 + a^2 s^2,
+    v = q (a (1 - k^2) x - W) / d + (s / sqrt d) F,    k = s / r,    d = q^2 + a^2 k^2,
 
-where F, the network's output, has variance 1 (facts/SMALL_MODEL.md 5; for W = 0 it is the preconditioning of
-Karras et al. 2022 in v-form). With zero terminal SNR (a = 0, q = 1) one step gives x0 = W - s F: an untrained
-network, whose output is 0, gives the warp itself.
+where F, the network's output, has variance 1 (facts/SMALL_MODEL.md 5 for r = 1; for W = 0 that is the
+preconditioning of Karras et al. 2022 in v-form). With zero terminal SNR (a = 0, q = 1) one step gives
+x0 = W - s F: an untrained network, whose output is 0, gives the warp itself. The smaller r, the more of the
+estimate of earlier steps is kept: then later steps refine, and cannot do worse than the first.
 """
 
 from __future__ import annotations
@@ -27,17 +28,20 @@ def precondition(
     sigma: Tensor | float,  # q
     mean: Tensor,  # W, as latents
     deviation: Tensor,  # s, (B, 1, ...), above 0
+    noise: float = 1.0,  # r, WarpPriorConfig.noise
 ) -> Tensor:
     """The v-prediction that the network's output stands for."""
-    variance = deviation.square()
-    d = sigma**2 + signal**2 * variance
-    known = sigma * (signal * (1 - variance) * latents - mean) / d
-    return known + output_scale(signal, sigma, deviation) * output
+    ratio = (deviation / noise).square()
+    d = sigma**2 + signal**2 * ratio
+    known = sigma * (signal * (1 - ratio) * latents - mean) / d
+    return known + output_scale(signal, sigma, deviation, noise) * output
 
 
-def output_scale(signal: Tensor | float, sigma: Tensor | float, deviation: Tensor) -> Tensor:
+def output_scale(
+    signal: Tensor | float, sigma: Tensor | float, deviation: Tensor, noise: float = 1.0
+) -> Tensor:
     """s / sqrt d: how much of v one unit of the network's output is."""
-    return deviation / (sigma**2 + signal**2 * deviation.square()).sqrt()
+    return deviation / (sigma**2 + signal**2 * (deviation / noise).square()).sqrt()
 
 
 def prior_deviation(

@@ -85,6 +85,7 @@ class WarpPriorConfig:
     far: float = 0.09
     near_cells: int = 2
     around_cells: int = 5
+    noise: float = 0.1  # standard deviation of the noise it reckons with, diffusion/preconditioning.py
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class ModelConfig:
     prior: WarpPriorConfig | None = None  # None: plain v-prediction, as released
     autoencoder: Literal["vae", "unshuffle"] = "vae"  # unshuffle: cells hold the pixels themselves
     side: int = TRAINED_SIDE  # pixels, the usual shorter side to sample at
-    noise_scale: float = 1.0  # standard deviation of the noise that sampling starts from
+    noise_scale: float = 1.0  # standard deviation of the noise that sampling starts from; 0: without noise
     steps: int = 20  # usual number of denoising steps
     guidance_scale: float = 3.5  # usual classifier-free guidance; 1 is off
 
@@ -173,6 +174,7 @@ SMALL = ModelConfig(  # built in; facts/SMALL_MODEL.md
     prior=WarpPriorConfig(),
     autoencoder="unshuffle",
     side=128,
+    noise_scale=0.0,
     steps=1,
     guidance_scale=1.0,
 )
