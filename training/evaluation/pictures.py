@@ -1,8 +1,8 @@
 """Measures of pictures against the truth, on 8-bit levels as people see them.
 
 PSNR and SSIM are scikit-image's: it is there for the tests already, needs no weights, and gives the local
-SSIM of every pixel, from which the head's share is averaged. The rest are plain means, which no library has for
-a mask.
+SSIM of every pixel, from which the head's share is averaged. The rest are plain means, which no library has
+for a mask.
 """
 
 from __future__ import annotations

@@ -137,6 +137,7 @@ class _Denoiser:
     mean: Tensor  # (F, C, h, w)
     deviation: Tensor  # (F, 1, h, w)
     levels: tuple[Tensor, Tensor]  # signal and sigma of the 1000 timesteps
+    noise: float  # of the prior
     motion: bool
 
     @classmethod
@@ -147,9 +148,8 @@ class _Denoiser:
         text = text.to(**place)
 
         def cells(levels: Tensor) -> Tensor:
-            return (
-                functional.pixel_unshuffle(from_levels(levels), config.pixels_per_cell) * config.latent_scale
-            )
+            pictures = from_levels(levels) * config.latent_scale
+            return functional.pixel_unshuffle(pictures, config.pixels_per_cell)
 
         tokens = networks.appearance_net(cells(clip.reference[None]).to(**place), text)
         features = [
@@ -165,6 +165,7 @@ class _Denoiser:
             mean=cells(clip.warp).to(first.device),
             deviation=prior_deviation(clip.labels, config.prior, config.pixels_per_cell).to(first.device),
             levels=noise_levels(),
+            noise=config.prior.noise,
             motion=clip.ordered,
         )
 
@@ -177,4 +178,4 @@ class _Denoiser:
             latents.to(features), timestep, self.conditioning, features, motion=self.motion
         ).float()
         signal, sigma = (float(level[timestep]) for level in self.levels)
-        return precondition(output, latents.to(output), signal, sigma, mean, deviation)
+        return precondition(output, latents.to(output), signal, sigma, mean, deviation, self.noise)

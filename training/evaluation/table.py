@@ -69,11 +69,8 @@ class Table:
 
     def columns(self) -> list[str]:
         """Metrics that are a number somewhere, in the order of METRICS."""
-        return [
-            name
-            for name in METRICS
-            if any(math.isfinite(row.metrics.get(name, math.nan)) for row in self.rows)
-        ]
+        known = {name for row in self.rows for name, value in row.metrics.items() if math.isfinite(value)}
+        return [name for name in METRICS if name in known]
 
 
 def to_csv(table: Table) -> str:
@@ -88,7 +85,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_markdown(table: Table, bars: Sequence[str] = ()) -> str:
-    """Means per method with their difference from the warp, then every pair. `bars`: more lines for the top."""
+    """Means per method with their difference from the warp, notes, then every pair; `bars` go on top."""
     parts = [*bars, means(table), "\n".join(f"- {note}" for note in table.notes), pairs(table)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
