@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .checkpoints.fingerprint import Fingerprint
 from .models.config import ModelConfig
+from .pixel_unshuffle import PixelUnshuffle
 from .weight_files import read_tensors
 
 if TYPE_CHECKING:
@@ -117,8 +118,27 @@ def load_vae(path: str | Path, dtype: torch.dtype = torch.float32) -> Autoencode
     return Autoencoder(vae, file.name)
 
 
-def check_vae(vae: Autoencoder, config: ModelConfig) -> None:
-    """Raises ValueError unless the VAE's latents are those the model works on."""
+def autoencoder_of(
+    vae: Autoencoder | PixelUnshuffle | None, config: ModelConfig
+) -> Autoencoder | PixelUnshuffle:
+    """The given one, checked; for models that work on the pixels themselves, which take none, those."""
+    check_vae(vae, config)
+    return PixelUnshuffle(config.pixels_per_cell) if vae is None else vae
+
+
+def check_vae(vae: Autoencoder | PixelUnshuffle | None, config: ModelConfig) -> None:
+    """Raises ValueError unless the VAE's latents are those the model works on; None is right for models that
+    work on the pixels themselves."""
+    if config.autoencoder == "unshuffle":
+        own = PixelUnshuffle(config.pixels_per_cell)
+        if isinstance(vae, Autoencoder) or (vae is not None and vae.fingerprint != own.fingerprint):
+            raise ValueError(
+                f"the model {config.name!r} works on {own.name} and takes no VAE; leave out {vae.name}"
+            )
+        return
+    if not isinstance(vae, Autoencoder):
+        got = "none" if vae is None else vae.name
+        raise ValueError(f"the model {config.name!r} needs a VAE and got {got}; {EXPECTED}")
     if vae.latent_channels != config.unet.latent_channels or vae.pixels_per_cell != config.pixels_per_cell:
         raise ValueError(
             f"{vae.name} makes latents of {vae.latent_channels} channels with {vae.pixels_per_cell} pixels a "

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .diffusion.preconditioning import precondition
+from .diffusion.schedule import noise_levels
 from .diffusion.segments import Windows
-from .motion_features import MotionFeatures
+from .models.config import SD15, ModelConfig
+from .motion_features import MotionFeatures, check_features
 
 if TYPE_CHECKING:
     from .models.denoising_unet import ClipConditioning, DenoisingUNet
@@ -25,7 +28,8 @@ class GuidedDenoiser:
 
     Both halves have the text and the motion features; the unconditional one does not look at the portrait
     (facts a.4). A guidance scale of 1 is the conditional prediction alone, in a single pass. The guidance
-    strength multiplies the motion features: 0 takes them away, 1 is as trained.
+    strength multiplies the motion features: 0 takes them away, 1 is as trained. Guidance acts on the
+    network's output; what a warp-preconditioned model knows beforehand is the same for both halves.
     """
 
     unet: DenoisingUNet
@@ -35,9 +39,11 @@ class GuidedDenoiser:
     dtype: torch.dtype  # and in which precision
     guidance_scale: float = RELEASED_GUIDANCE_SCALE
     guidance_strength: float = 1.0
+    config: ModelConfig = SD15
 
     def __post_init__(self):
         check_guidance(self.guidance_scale, self.guidance_strength)
+        check_features(self.features, self.config)
 
     @torch.no_grad()
     def __call__(
@@ -46,7 +52,15 @@ class GuidedDenoiser:
         timestep: int,
         windows: Windows,  # frame numbers of each of the B windows
     ) -> Tensor:  # (B, C, W, h, w) float32, on the networks' device
-        inputs = latents.to(self.device, self.dtype)
+        output = self._output(latents.to(self.device, self.dtype), timestep, windows)
+        if self.config.prior is None:
+            return output
+        signal, sigma = (float(levels[timestep]) for levels in noise_levels())
+        priors = [self.features.prior.window(frames, self.config, self.device) for frames in windows]
+        mean, deviation = (torch.stack(parts) for parts in zip(*priors, strict=True))
+        return precondition(output, latents.to(self.device, torch.float32), signal, sigma, mean, deviation)
+
+    def _output(self, inputs: Tensor, timestep: int, windows: Windows) -> Tensor:  # float32
         guidance = self._guidance(windows)
         if self.guidance_scale == 1:
             return self.unet(inputs, timestep, self.conditioning, guidance).float()

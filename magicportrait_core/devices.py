@@ -15,7 +15,11 @@ Network = TypeVar("Network", bound=nn.Module)
 @contextmanager
 def on_device(network: Network, device: torch.device | str | None) -> Iterator[Network]:
     """The network on `device`, and back afterwards; None leaves it where it is."""
-    home = next(network.parameters()).device
+    first = next(network.parameters(), None)
+    if first is None:  # no weights: it is wherever its inputs are
+        yield network
+        return
+    home = first.device
     try:
         yield network.to(device or home)
     finally:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from .devices import place
 from .guidance import GuidanceMaps
-from .models.config import ModelConfig
-from .reference import named
+from .mapped_tensors import room
+from .models.config import WARP_MAPS, ModelConfig
+from .reference import check_same_aspect, named
+from .resampling import resized_levels
+from .warp_prior import WarpPrior
+from .warped_portrait import WarpedPortrait, WarpedSource
 
 if TYPE_CHECKING:
     from .models.guidance_encoder import GuidanceEncoders
@@ -45,7 +47,8 @@ class MotionFeatures:
     """Summed features of all maps, in the encoders' precision; those of long clips lie in a mapped file."""
 
     values: Tensor  # (F, E, h, w) in the precision of the encoders, on the CPU
-    fingerprint: str  # of the maps, the encoders and the strengths
+    fingerprint: str  # of the maps, the encoders, the strengths and the prior
+    prior: WarpPrior | None = None  # of warp-preconditioned models
 
     @property
     def num_frames(self) -> int:
@@ -74,40 +77,50 @@ def encode_motion(
     store: Path | None = None,  # a file to keep the features in, instead of memory
     fingerprint: str = "",  # of the model
     device: torch.device | None = None,  # where the encoders compute; None: where they are
+    warped: WarpedSource | None = None,  # the flow-warped portrait, for models that read it; of any size
 ) -> MotionFeatures:
     """The features of a clip, one frame after the other on one device and in the encoders' precision.
 
     Maps of another size are resampled as released (bicubic on 8-bit levels). The encoders look at single
     frames, and a batch would only change the rounding: alone, a frame has the same features bit for bit in
-    every part of every clip. Raises ValueError for a size the networks cannot take and for strengths out of
-    range.
+    every part of every clip. Models that do not read the warp leave it alone.
+
+    Raises ValueError for a size the networks cannot take, for strengths out of range, and for a warp that is
+    missing or of another clip.
     """
     height, width = size or maps.size
     check_working_size((height, width), config)
     strengths = checked_strengths(strengths, config)
+    warped = _checked_warp(warped, maps, config)
     here, dtype = place(encoders)
     device = device or here
-    values, seen = None, hashlib.sha256()
+    values, prior, seen = None, [], hashlib.sha256()
     for start in range(0, maps.num_frames, FRAMES_AT_ONCE):
         frames = slice(start, min(start + FRAMES_AT_ONCE, maps.num_frames))
         part = maps[frames]
-        pictures = {name: map_levels(part, name) for name in config.maps}
+        pictures = {name: map_levels(part, name) for name in config.maps if name not in WARP_MAPS}
         for levels in pictures.values():
             seen.update(levels.numpy())
+        if warped is not None:
+            shown = warped[frames].resized((height, width))
+            pictures |= {name: levels for name, levels in shown.maps().items() if name in config.maps}
+            prior.append(shown)
+            for levels in (shown.portrait, shown.warp_levels, shown.labels):
+                seen.update(levels.contiguous().numpy())
         for i in range(frames.stop - start):
             inputs = {
-                name: (_resized(levels[i : i + 1], (height, width)).to(device) / 255.0).to(dtype)
+                name: (resized_levels(levels[i : i + 1], (height, width)).to(device) / 255.0).to(dtype)
                 for name, levels in pictures.items()
             }
             features = encoders(inputs, strengths)
             if values is None:
-                values = _room((maps.num_frames, *features.shape[1:]), features.dtype, store)
+                values = room((maps.num_frames, *features.shape[1:]), features.dtype, store, "features")
             values[start + i] = features[0].to("cpu")
             if on_frame:
                 on_frame(start + i + 1, maps.num_frames)
     settings = [fingerprint, seen.hexdigest(), height, width, strengths, str(dtype)]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    return MotionFeatures(values, digest[:32])
+    return MotionFeatures(values, digest[:32], _prior(prior) if config.prior else None)
 
 
 def map_levels(maps: GuidanceMaps, name: str) -> Tensor:  # (F, 3, H, W) uint8, contiguous
@@ -139,25 +152,34 @@ def check_working_size(size: tuple[int, int], config: ModelConfig) -> None:
         )
 
 
-def _resized(levels: Tensor, size: tuple[int, int]) -> Tensor:  # (F, 3, height, width) uint8
-    if tuple(levels.shape[-2:]) == tuple(size):
-        return levels
-    pictures = levels.movedim(1, -1).contiguous().numpy()
-    resized = [Image.fromarray(p).resize((size[1], size[0]), Image.Resampling.BICUBIC) for p in pictures]
-    return torch.from_numpy(np.stack([np.asarray(p) for p in resized])).movedim(-1, 1)
+def check_features(features: MotionFeatures, config: ModelConfig) -> None:
+    """Raises ValueError unless the features have what the model's preconditioning needs."""
+    if (features.prior is None) != (config.prior is None):
+        what, other = ("lack", "have") if features.prior is None else ("have", "lack")
+        raise ValueError(
+            f"the motion features {what} the warped portrait, those of the model {config.name!r} {other} it; "
+            "encode the motion with the model that samples"
+        )
 
 
-def _room(shape: tuple[int, ...], dtype: torch.dtype, store: Path | None) -> Tensor:
-    if store is None:
-        return torch.empty(shape, dtype=dtype)
-    store.parent.mkdir(parents=True, exist_ok=True)
-    store.unlink(missing_ok=True)
-    try:
-        count = int(np.prod(shape))
-        return torch.from_file(str(store), shared=True, size=count, dtype=dtype).view(shape)
-    except RuntimeError as error:
-        need = int(np.prod(shape)) * dtype.itemsize / 1e9
-        raise OSError(
-            f"the features of {shape[0]} frames need {need:.1f} GB in {store.parent}, which failed "
-            f"({str(error).splitlines()[0]}); free some space there or choose another folder"
-        ) from error
+def _checked_warp(warped: WarpedSource | None, maps: MapSource, config: ModelConfig) -> WarpedSource | None:
+    if not config.reads_warp:
+        return None
+    if warped is None:
+        raise ValueError(
+            f"the model {config.name!r} starts from the portrait moved by the flow warp, and got none; "
+            "connect the warp of Flow Warp Preview, or give `warped`"
+        )
+    if warped.num_frames != maps.num_frames:
+        raise ValueError(
+            f"the warped portrait has {warped.num_frames} frames, the guidance {maps.num_frames}; make both "
+            "from the same aligned track"
+        )
+    check_same_aspect(warped.size, maps.size, 1 + max(warped.size) / min(warped.size), "warped portrait")
+    return warped
+
+
+def _prior(parts: list[WarpedPortrait]) -> WarpPrior:
+    return WarpPrior(
+        torch.cat([part.warp_levels for part in parts]), torch.cat([part.labels for part in parts])
+    )

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .alignment import StructuredFaceAlignment, align
 from .appearance import appearance_from_portrait
-from .autoencoder import Autoencoder
+from .autoencoder import Autoencoder, autoencoder_of
+from .correction import corrected, correction_weight
 from .denoiser import GuidedDenoiser
 from .devices import free_memory, on_device, place
 from .diffusion.aggregation import merge_segments
@@ -32,6 +33,7 @@ from .render_options import (
     ReenactOptions,
     Size,
     check_inputs,
+    output_size,
     picture_size,
     planned_windows,
     render_fingerprint,
@@ -39,16 +41,21 @@ from .render_options import (
 )
 from .tracking.landmarker import load_landmarker
 from .tracking.tracker import TrackingOptions, track_face, track_portrait
+from .warp.source import prepare_warp
+from .warped_portrait import record_warp
 
 if TYPE_CHECKING:
     from .head.model import HeadModel
     from .head_appearance import HeadAppearance
     from .media.video import VideoReader
+    from .models.config import ModelConfig
     from .models.model import MagicPortraitModel
+    from .pixel_unshuffle import PixelUnshuffle
     from .tracking.landmarker import Landmarker
     from .tracking.track import FaceTrack
+    from .warped_portrait import WarpedPortrait, WarpedSource
 
-Stage = Literal["track", "fit", "guidance", "sample", "decode"]
+Stage = Literal["track", "fit", "warp", "guidance", "sample", "decode"]
 OnProgress = Callable[[Stage, int, int], None]  # done, of how many (0: not known); may raise to cancel
 
 
@@ -71,7 +78,7 @@ def reenact(
     portrait: Tensor,  # (3, H, W) in [-1, 1]
     driving: VideoReader,
     model: MagicPortraitModel,
-    vae: Autoencoder,
+    vae: Autoencoder | None = None,  # of models that work on latents; small ones work on the pixels
     text: Tensor | None = None,  # (1, N, D) of the training prompt; None: the one stored with the model
     options: ReenactOptions | None = None,
     *,
@@ -87,9 +94,11 @@ def reenact(
     Raises ValueError with one sentence for input that cannot work: no face, a foreign VAE, values out of
     range. When anything interrupts the sampling and `options.state_file` is given, the same call goes on.
     """
-    options = options or ReenactOptions()
+    config, options = model.config, (options or ReenactOptions()).for_model(model.config)
     check_inputs(model, vae, text, options)
-    size = working_size(picture_size(portrait), model.config, options.shorter_side)
+    if config.reads_warp:
+        portrait = resize(portrait, output_size(picture_size(portrait), options))
+    size = working_size(picture_size(portrait), config, options.shorter_side)
 
     head, landmarker = head or load_head(), landmarker or load_landmarker()
     portrait_track = track_portrait(portrait, landmarker, head, tracking)
@@ -105,10 +114,19 @@ def reenact(
     aligned = align(portrait_track, driving_track, alignment)
     appearance = appearance_from_portrait(head, portrait_track, portrait)
     maps = RenderedMaps(head, aligned.track, appearance, map_size(picture_size(portrait), size))
+    warped = None
+    if config.reads_warp:
+        warped = record_warp(
+            prepare_warp(head, portrait, portrait_track),
+            aligned.track,
+            on_frame=lambda done, total: on_progress("warp", done, total),
+            store=options.warp_file,
+        )
 
-    latents = animate(portrait, maps, model, vae, text, options, device=device, on_progress=on_progress)
+    told = {"device": device, "warped": warped, "on_progress": on_progress}
+    latents = animate(portrait, maps, model, vae, text, options, **told)
 
-    frames = decode_clip(latents, model, vae, picture_size(portrait), device, on_progress)
+    frames = decode_clip(latents, model, vae, picture_size(portrait), **told)
     return Reenactment(frames, latents.shape[1], driving_track.fps, aligned.warnings)
 
 
@@ -117,12 +135,13 @@ def animate(
     portrait: Tensor,  # (3, H, W) in [-1, 1]
     guidance: MapSource | MotionFeatures,  # of the clip; features decide the working size
     model: MagicPortraitModel,
-    vae: Autoencoder,
+    vae: Autoencoder | None = None,  # of models that work on latents; small ones work on the pixels
     text: Tensor | None = None,  # (1, N, D); None: the one stored with the model
     options: ReenactOptions | None = None,
     *,
     device: torch.device | str | None = None,  # where the networks run; None: where they are
     noise: Tensor | None = None,  # (C, F, h, w) to start from; None: drawn from options.seed
+    warped: WarpedSource | None = None,  # with maps, for models that read the flow-warped portrait
     on_progress: OnProgress = ignore,
 ) -> Tensor:  # (C, F, h, w) float32 on the CPU, clean latents in the network's scale
     """The diffusion half: a portrait and the guidance of a clip -> the clip's latents.
@@ -130,8 +149,9 @@ def animate(
     One network at a time is on the device. Raises ValueError for guidance of another aspect than the
     portrait, for values out of range, and for inputs of another model family.
     """
-    options, config = options or ReenactOptions(), model.config
+    config, options = model.config, (options or ReenactOptions()).for_model(model.config)
     text = check_inputs(model, vae, text, options)
+    vae = autoencoder_of(vae, config)
     size = sampling_size(picture_size(portrait), guidance, model, options)
     pixels = resize_portrait(portrait, size)
 
@@ -147,6 +167,7 @@ def animate(
                 on_frame=lambda done, total: on_progress("guidance", done, total),
                 store=options.features_file,
                 fingerprint=model.fingerprint,
+                warped=warped,
             )
     with on_device(vae.vae, device):
         reference = vae.encode(pixels[None]) * config.latent_scale  # (1, C, h, w)
@@ -158,6 +179,7 @@ def animate(
     on_progress("sample", 0, options.steps * len(windows))
     if noise is None:
         noise = frame_noise(options.seed, range(features.num_frames), tuple(reference.shape[1:]))
+        noise *= config.noise_scale
     with on_device(model.denoising_unet, device) as unet:
         where, dtype = place(unet)
         tokens = {path: values.to(where) for path, values in tokens.items()}
@@ -165,7 +187,14 @@ def animate(
         conditioning = unet.condition(tokens, text.to(where, dtype), rounding)
         segments = sample_clip(
             GuidedDenoiser(
-                unet, conditioning, features, where, dtype, options.guidance_scale, options.guidance_strength
+                unet,
+                conditioning,
+                features,
+                where,
+                dtype,
+                options.guidance_scale,
+                options.guidance_strength,
+                config,
             ),
             noise,
             ddim_schedule(options.steps),
@@ -185,21 +214,47 @@ def animate(
 def decode_clip(
     latents: Tensor,  # (C, F, h, w), in the network's scale
     model: MagicPortraitModel,
-    vae: Autoencoder,
+    vae: Autoencoder | PixelUnshuffle | None = None,
     portrait_size: Size | None = None,  # take out the stretch of the working size; None: frames as sampled
     device: torch.device | str | None = None,
     on_progress: OnProgress = ignore,
+    warped: WarpedSource | None = None,  # of models that read it: frames of its size. None: frames as sampled
 ) -> Iterator[Tensor]:  # (3, H, W) in [-1, 1] each, on the CPU
-    """The frames of a clip, decoded one by one while they are taken."""
-    total = latents.shape[1]
+    """The frames of a clip, decoded one by one while they are taken.
+
+    With the flow-warped portrait, the networks' picture corrects it: where they add nothing it is the warp.
+    Raises ValueError for a warp of another clip and for one that the model does not read.
+    """
+    config, total = model.config, latents.shape[1]
+    vae = autoencoder_of(vae, config)
+    if warped is not None:
+        _check_warp(warped, latents, config)
     with on_device(vae.vae, device):
-        for done, frame in enumerate(vae.decode(latents.movedim(1, 0) / model.config.latent_scale), start=1):
-            yield (
-                frame
-                if portrait_size is None
-                else resize(frame, undistorted_size(portrait_size, tuple(frame.shape[-2:])))
-            )
+        for done, frame in enumerate(vae.decode(latents.movedim(1, 0) / config.latent_scale), start=1):
+            if warped is not None:
+                yield _on_warp(frame, warped[done - 1 : done], config)
+            elif portrait_size is not None:
+                yield resize(frame, undistorted_size(portrait_size, tuple(frame.shape[-2:])))
+            else:
+                yield frame
             on_progress("decode", done, total)
+
+
+def _check_warp(warped: WarpedSource, latents: Tensor, config: ModelConfig) -> None:
+    if config.prior is None:
+        raise ValueError(f"the model {config.name!r} does not correct a warped portrait; leave it out")
+    if warped.num_frames != latents.shape[1]:
+        raise ValueError(
+            f"the warped portrait has {warped.num_frames} frames, the clip {latents.shape[1]}; give the warp "
+            "that the clip was sampled with"
+        )
+
+
+def _on_warp(frame: Tensor, warped: WarpedPortrait, config: ModelConfig) -> Tensor:
+    small = warped.resized(tuple(frame.shape[-2:]))
+    weight = correction_weight(small.labels, config.prior, config.pixels_per_cell)[0]
+    large, smaller = (part.warp_levels[0].float() / 127.5 - 1 for part in (warped, small))
+    return corrected(large, smaller, frame, weight)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ TITLES = {
     "load": "Loading the model",
     "track": "Following the face",
     "fit": "Fitting the head",
+    "warp": "Warping the photo",
     "guidance": "Rendering guidance",
     "sample": "Sampling windows",
     "decode": "Decoding frames",

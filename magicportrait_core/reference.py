@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from .media.image import from_levels, to_levels
-from .models.config import TRAINED_SIDE, ModelConfig
+from .models.config import ModelConfig
 
 LARGEST_SIDE = 4096
 
@@ -15,16 +15,16 @@ LARGEST_SIDE = 4096
 def working_size(
     portrait: tuple[int, int],  # height, width
     config: ModelConfig,
-    shorter_side: int | None = None,  # None: TRAINED_SIDE
+    shorter_side: int | None = None,  # None: the model's usual one
 ) -> tuple[int, int]:
     """Height and width to sample at: the portrait's aspect, as near as multiples of
     `config.pixel_multiple` come to it, with a shorter side of about `shorter_side`."""
-    shorter_side = TRAINED_SIDE if shorter_side is None else shorter_side
+    shorter_side = config.side if shorter_side is None else shorter_side
     unit = config.pixel_multiple
     if not unit <= shorter_side <= LARGEST_SIDE:
         raise ValueError(
-            f"size={shorter_side}; expected a shorter side of {unit} to {LARGEST_SIDE} pixels; the released "
-            f"model was trained with {TRAINED_SIDE}"
+            f"size={shorter_side}; expected a shorter side of {unit} to {LARGEST_SIDE} pixels; the model was "
+            f"trained with {config.side}"
         )
     if min(portrait) < 1:
         raise ValueError(f"the portrait is {named(portrait)} pixels; expected a picture")
@@ -78,13 +78,14 @@ def check_same_aspect(
     portrait: tuple[int, int],  # height, width
     guidance: tuple[int, int],  # height, width of the maps, or of what features were made for
     slack: float,  # pixels of the guidance's longer side by which rounding may have changed it
+    what: str = "portrait",  # for the message
 ) -> None:
     """Raises ValueError unless the guidance can belong to the portrait."""
     (height, width), (rows, columns) = portrait, guidance
     off = rows - columns * height / width if height >= width else columns - rows * width / height
     if abs(off) > slack:
         raise ValueError(
-            f"the guidance is {named(guidance)} and the portrait {named(portrait)} pixels, which is another "
+            f"the guidance is {named(guidance)} and the {what} {named(portrait)} pixels, which is another "
             "aspect; make the guidance from the track of this portrait, with the same size"
         )
 

@@ -5,22 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from .autoencoder import Autoencoder, check_vae
-from .denoiser import RELEASED_GUIDANCE_SCALE, check_guidance
+from .denoiser import check_guidance
 from .diffusion.layout import Coupling
 from .diffusion.noise import frame_noise
 from .diffusion.schedule import ddim_schedule
 from .diffusion.state import StateFile
 from .diffusion.windows import WindowPlan, plan_windows
 from .media.image import to_levels
-from .motion_features import MapSource, MotionFeatures, check_working_size, checked_strengths
-from .reference import check_same_aspect, working_size
+from .motion_features import (
+    MapSource,
+    MotionFeatures,
+    check_features,
+    check_working_size,
+    checked_strengths,
+)
+from .pixel_unshuffle import PixelUnshuffle
+from .reference import LARGEST_SIDE, check_same_aspect, undistorted_size, working_size
 from .text import check_text
 
 if TYPE_CHECKING:
@@ -30,18 +37,21 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]  # height, width
 RELEASED_SEED = 42
+OUTPUT_SIDE = 512  # pixels; a small model's correction carries no farther
 
 
 @dataclass(frozen=True)
 class ReenactOptions:
-    """How a clip is sampled. The defaults are the released pipeline's, except for the window plan."""
+    """How a clip is sampled. The defaults are the model's usual ones; for the released model those of the
+    released pipeline, except for the window plan."""
 
-    steps: int = 20
-    guidance_scale: float = RELEASED_GUIDANCE_SCALE  # classifier-free; 1 is off and takes half the time
+    steps: int | None = None  # None: the model's usual number
+    guidance_scale: float | None = None  # classifier-free; 1 is off and takes half the time
     seed: int = RELEASED_SEED
     guidance_strength: float = 1.0  # how closely to follow the maps: 0 not at all, 1 as trained, up to 2
     map_strengths: Mapping[str, float] = field(default_factory=dict)  # the same for single maps, by name
-    shorter_side: int | None = None  # pixels of the working size; None: 512, as trained
+    shorter_side: int | None = None  # pixels of the working size; None: as trained
+    output_side: int = OUTPUT_SIDE  # at most, of the result of models that correct a warp of the portrait
     plan: WindowPlan = "open"
     overlap: int = 1  # frames that neighbouring windows share
     window_frames: int | None = None  # None: as trained; fewer need less memory
@@ -53,17 +63,35 @@ class ReenactOptions:
     features_file: Path | None = None  # keeps the motion features of long clips out of memory
 
     def __post_init__(self):
-        check_guidance(self.guidance_scale, self.guidance_strength)
-        ddim_schedule(self.steps)
+        check_guidance(1.0 if self.guidance_scale is None else self.guidance_scale, self.guidance_strength)
+        ddim_schedule(1 if self.steps is None else self.steps)
+        if not 2 <= self.output_side <= LARGEST_SIDE:
+            raise ValueError(f"output_side={self.output_side}; expected 2 to {LARGEST_SIDE} pixels")
         frame_noise(self.seed, (), (1, 1, 1))
         if self.windows_per_batch is not None and self.windows_per_batch < 1:
             raise ValueError(f"windows_per_batch={self.windows_per_batch}; expected at least 1")
         if self.state_file is not None:
             StateFile(self.state_file, self.save_every)
 
+    def for_model(self, config: ModelConfig) -> ReenactOptions:
+        """The same with the model's usual values where nothing was chosen."""
+        return replace(
+            self,
+            steps=config.steps if self.steps is None else self.steps,
+            guidance_scale=config.guidance_scale if self.guidance_scale is None else self.guidance_scale,
+        )
+
+    @property
+    def warp_file(self) -> Path | None:
+        """Beside the features file: keeps the warped portrait out of memory."""
+        return self.features_file and self.features_file.with_name(f"{self.features_file.name}.warp")
+
 
 def check_inputs(
-    model: MagicPortraitModel, vae: Autoencoder, text: Tensor | None, options: ReenactOptions
+    model: MagicPortraitModel,
+    vae: Autoencoder | PixelUnshuffle | None,
+    text: Tensor | None,
+    options: ReenactOptions,
 ) -> Tensor:  # (1, N, D)
     """The text embedding to use; ValueError for what would fail later on, before anything is computed."""
     config = model.config
@@ -93,12 +121,20 @@ def sampling_size(
     """Height and width to sample at; ValueError for guidance that is not the portrait's."""
     config = model.config
     if isinstance(guidance, MotionFeatures):
+        check_features(guidance, config)
         size = tuple(cells * config.pixels_per_cell for cells in guidance.size)
         check_working_size(size, config)
         check_same_aspect(portrait, size, slack=0.75 * config.pixel_multiple)
         return size
     check_same_aspect(portrait, guidance.size, slack=1 + max(portrait) / min(portrait))
     return working_size(portrait, config, options.shorter_side)
+
+
+def output_size(portrait: Size, options: ReenactOptions) -> Size:
+    """Height and width of the result of models that correct a warp: the portrait's own size or, where that
+    is larger, about `options.output_side`."""
+    side = options.output_side
+    return portrait if min(portrait) <= side else undistorted_size(portrait, (side, side))
 
 
 def planned_windows(frames: int, config: ModelConfig, options: ReenactOptions) -> Windows:

@@ -60,12 +60,13 @@ def prior_deviation(
 
     on, photo = share(head), share(labels == PHOTO)
     touched = (on > 0).float()
-    near, around = (_grown(touched, cells) for cells in (config.near_cells, config.around_cells))
+    near, around = (grown(touched, cells) for cells in (config.near_cells, config.around_cells))
     deviation = photo * config.photo + (on - photo) * config.made_up
     deviation += (near - on) * config.near + (around - near) * config.around + (1 - around) * config.far
     mouth = (share(labels == MOUTH) > 0).float()
     return torch.maximum(deviation, config.mouth * mouth)
 
 
-def _grown(mask: Tensor, cells: int) -> Tensor:
+def grown(mask: Tensor, cells: int) -> Tensor:
+    """A mask (N, 1, h, w), wider by some cells on all sides."""
     return functional.max_pool2d(mask, 2 * cells + 1, stride=1, padding=cells)
