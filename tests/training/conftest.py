@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).with_name("helpers")))  # drawn_clips, tiny_m
 
 
 def script_environment() -> dict[str, str]:
-    """One thread, because several round sums in another order; no accelerator and no settings of the user's."""
+    """One thread: several round sums in another order. No accelerator, no settings of the user's."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
     return environment | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
 
