@@ -1,7 +1,11 @@
 """Portrait reenactment without ComfyUI.
 
-    python -m magicportrait_core reenact --portrait me.jpg --driving her.mp4 --model FOLDER \\
-        --vae FILE --clip clip_l.safetensors --output out.mp4
+    python -m magicportrait_core reenact --portrait me.jpg --driving her.mp4 --output out.mp4
+
+uses the small model that is built in. The released one:
+
+    python -m magicportrait_core reenact --portrait me.jpg --driving her.mp4 --output out.mp4 \\
+        --model FOLDER --vae FILE --clip clip_l.safetensors
 
 A render that was stopped goes on when the same command is run again.
 """
@@ -17,6 +21,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .built_in import BUILT_IN, built_in_model
 from .packages import check_diffusers
 
 if TYPE_CHECKING:
@@ -79,13 +84,13 @@ def run_reenact(given: argparse.Namespace) -> int:
     device = choose_device(given.device)
     portrait, driving, head = load_image(given.portrait), open_driving(given), load_head(given.head)
     alignment, options = alignment_of(given), options_of(given)
-    text = text_embedding(given.text, given.clip)
-    vae, bars = load_vae(given.vae), ProgressBars()
+    text, folder = text_embedding(given.text, given.clip), model_folder(given.model)
+    vae, bars = load_vae(given.vae) if given.vae else None, ProgressBars()
     model = load_model(
-        given.model, dtype_of(given.dtype, device), on_step=lambda done, total: bars("load", done, total)
+        folder, dtype_of(given.dtype, device), on_step=lambda done, total: bars("load", done, total)
     )
     if text is None and model.text is None:
-        raise ValueError(f"{given.model.name} holds no text embedding; give --clip clip_l.safetensors")
+        raise ValueError(f"{folder.name} holds no text embedding; give --clip clip_l.safetensors")
     if given.anew:
         options.state_file.unlink(missing_ok=True)
     try:
@@ -110,7 +115,8 @@ def run_reenact(given: argparse.Namespace) -> int:
         return 130
     finally:
         bars.close()
-        options.features_file.unlink(missing_ok=True)
+        for path in (options.features_file, options.warp_file):
+            path.unlink(missing_ok=True)
     options.state_file.unlink(missing_ok=True)
     for warning in result.warnings:
         print(f"note: {warning}", file=sys.stderr)
@@ -129,7 +135,7 @@ def run_convert(given: argparse.Namespace) -> int:
     text, bars = text_embedding(given.text, given.clip), ProgressBars()
     try:
         written = convert(
-            given.model,
+            model_folder(given.model),
             given.output,
             dtype,
             text,
@@ -146,13 +152,13 @@ def run_files(given: argparse.Namespace) -> int:
     """The files command: what is there, what is missing and where to get it; 0 when nothing is missing."""
     from .checkpoints.presets import describe_missing, find_files
 
-    missing = describe_missing(given.model)
-    files = find_files(given.model)
+    folder = model_folder(given.model)
+    missing, files = describe_missing(folder), find_files(folder)
     for role, path in files.paths.items():
         print(f"{role:<24} {path.name}")
     for file in files.missing:
-        print(f"{file.role:<24} missing: {file.published}, {file.size}")
-    print(missing or f"{given.model} is complete")
+        print(f"{file.role:<24} missing: {', '.join(filter(None, (file.published, file.size)))}")
+    print(missing or f"{folder} is complete")
     return 1 if missing else 0
 
 
@@ -162,6 +168,11 @@ def open_driving(given: argparse.Namespace) -> VideoReader:
 
     fps = given.fps or open_video(given.driving).fps
     return open_video(given.driving, fps, given.start, max_frames=given.frames)
+
+
+def model_folder(name: Path) -> Path:
+    """The folder of --model; "small" is the built-in one unless there is a folder of that name."""
+    return built_in_model() if name == Path(BUILT_IN) and not name.is_dir() else name
 
 
 def text_embedding(text: Path | None, clip: Path | None) -> Tensor | None:
@@ -193,6 +204,7 @@ def options_of(given: argparse.Namespace) -> Any:
         guidance_strength=given.guidance_strength,
         map_strengths=dict(given.map),
         shorter_side=given.size,
+        output_side=given.output_size,
         plan=given.plan,
         overlap=given.overlap,
         coupling=given.coupling,
@@ -241,9 +253,10 @@ def _add_reenact(command: argparse.ArgumentParser) -> None:
     add = command.add_argument_group("files").add_argument
     add("--portrait", type=Path, required=True, metavar="FILE", help="picture of one person")
     add("--driving", type=Path, required=True, metavar="FILE", help="video of a face; its sound is kept")
-    add("--model", type=Path, required=True, metavar="FOLDER", help="released or converted networks")
-    add("--vae", type=Path, required=True, metavar="FILE", help="SD 1.5's VAE, or a whole checkpoint")
     add("--output", type=Path, required=True, metavar="FILE", help="the result, an .mp4")
+    help = "released, converted or trained networks; small, the default, is built in"
+    add("--model", type=Path, default=Path(BUILT_IN), metavar="FOLDER", help=help)
+    add("--vae", type=Path, metavar="FILE", help="SD 1.5's VAE, or a whole checkpoint; small needs none")
     add("--head", default="open_head", metavar="FILE", help="another head model than the built-in one")
     _add_text(command)
     add = command.add_argument_group("motion").add_argument
@@ -254,11 +267,14 @@ def _add_reenact(command: argparse.ArgumentParser) -> None:
     help = "strength, head, jaw, mouth, brows, lids, gaze=0 (portrait's) to 1 (driver's); may be repeated"
     add("--motion", type=strength, action="append", default=[], metavar="NAME=NUMBER", help=help)
     add = command.add_argument_group("sampling").add_argument
-    add("--size", type=int, metavar="PIXELS", help="shorter side of the working size; 512, as trained")
-    add("--steps", type=int, default=20)
-    add("--guidance-scale", type=float, default=3.5, help="1 is off and takes half the time")
+    add("--size", type=int, metavar="PIXELS", help="shorter side of the working size; as trained")
+    help = "shorter side of the result, at most, of models that correct a warp of the portrait; 512"
+    add("--output-size", type=int, metavar="PIXELS", help=help)
+    add("--steps", type=int, metavar="N", help="the model's usual number: 20 of the released one, 1 of small")
+    help = "1 is off and takes half the time; 3.5 with the released model, 1 with small"
+    add("--guidance-scale", type=float, metavar="SCALE", help=help)
     add("--guidance-strength", type=float, default=1.0, help="0 ignores the maps, 1 is as trained")
-    help = "depth, normal or render=0 (off) to 2; may be repeated"
+    help = "depth, normal or render (warp, portrait or sources)=0 (off) to 2; may be repeated"
     add("--map", type=strength, action="append", default=[], metavar="NAME=NUMBER", help=help)
     add("--seed", type=int, default=42)
     add("--plan", choices=("open", "loop", "released"), default="open", help="how windows cover the clip")
@@ -286,7 +302,7 @@ def _add_convert(command: argparse.ArgumentParser) -> None:
 
 def _add_files(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=run_files)
-    command.add_argument("--model", type=Path, required=True, metavar="FOLDER")
+    command.add_argument("--model", type=Path, default=Path(BUILT_IN), metavar="FOLDER")
 
 
 def _add_text(command: argparse.ArgumentParser) -> None:

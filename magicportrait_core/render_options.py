@@ -51,7 +51,7 @@ class ReenactOptions:
     guidance_strength: float = 1.0  # how closely to follow the maps: 0 not at all, 1 as trained, up to 2
     map_strengths: Mapping[str, float] = field(default_factory=dict)  # the same for single maps, by name
     shorter_side: int | None = None  # pixels of the working size; None: as trained
-    output_side: int = OUTPUT_SIDE  # at most, of the result of models that correct a warp of the portrait
+    output_side: int | None = None  # at most, of models that correct a warp of the portrait; None: 512
     plan: WindowPlan = "open"
     overlap: int = 1  # frames that neighbouring windows share
     window_frames: int | None = None  # None: as trained; fewer need less memory
@@ -65,7 +65,7 @@ class ReenactOptions:
     def __post_init__(self):
         check_guidance(1.0 if self.guidance_scale is None else self.guidance_scale, self.guidance_strength)
         ddim_schedule(1 if self.steps is None else self.steps)
-        if not 2 <= self.output_side <= LARGEST_SIDE:
+        if self.output_side is not None and not 2 <= self.output_side <= LARGEST_SIDE:
             raise ValueError(f"output_side={self.output_side}; expected 2 to {LARGEST_SIDE} pixels")
         frame_noise(self.seed, (), (1, 1, 1))
         if self.windows_per_batch is not None and self.windows_per_batch < 1:
@@ -132,8 +132,8 @@ def sampling_size(
 
 def output_size(portrait: Size, options: ReenactOptions) -> Size:
     """Height and width of the result of models that correct a warp: the portrait's own size or, where that
-    is larger, about `options.output_side`."""
-    side = options.output_side
+    is larger, with a shorter side of about `options.output_side`."""
+    side = OUTPUT_SIDE if options.output_side is None else options.output_side
     return portrait if min(portrait) <= side else undistorted_size(portrait, (side, side))
 
 

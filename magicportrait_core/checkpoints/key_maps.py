@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor
 
+from ..models.config import MAPS
+
 POSITIONS = "*.pos_encoder.pe"  # sinusoidal tables of the motion modules
 
 
@@ -79,7 +81,5 @@ GUIDANCE_ENCODER = KeyMap(
 KEY_MAPS = {  # by the role of the network
     "denoising_unet": DENOISING_UNET,
     "appearance_net": APPEARANCE_NET,
-    "guidance_encoder_depth": GUIDANCE_ENCODER,
-    "guidance_encoder_normal": GUIDANCE_ENCODER,
-    "guidance_encoder_render": GUIDANCE_ENCODER,
+    **{f"guidance_encoder_{name}": GUIDANCE_ENCODER for name in MAPS},
 }

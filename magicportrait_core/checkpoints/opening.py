@@ -14,11 +14,11 @@ from ..models.config import SD15, ModelConfig
 from .header import read_header
 from .presets import (
     APPEARANCE_NET,
-    BY_ROLE,
     DENOISING_UNET,
     MOTION_MODULES,
     describe_files,
     describe_missing,
+    file_of,
     find_files,
 )
 from .sources import Source, locate, locate_denoising_unet
@@ -73,14 +73,15 @@ def open_model(folder: Path, config: ModelConfig | None = None) -> OpenModel:
     networks = Networks.empty(config)
     sources = {}
     for role, network in networks.by_role().items():
+        file = file_of(role, files.header)
         if role not in opened:  # the caller's config has more maps than the files
-            raise FileNotFoundError(describe_files([BY_ROLE[role]], folder))
+            raise FileNotFoundError(describe_files([file], folder))
         expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
         if role == DENOISING_UNET:
             motion = files.paths.get(MOTION_MODULES)
-            sources[role] = locate_denoising_unet(expected, opened[role], motion, config.unet)
+            sources[role] = locate_denoising_unet(file, expected, opened[role], motion, config.unet)
         else:
-            sources[role] = locate(BY_ROLE[role], expected, opened[role], config.unet)
+            sources[role] = locate(file, expected, opened[role], config.unet)
     _check_different(sources)
     return OpenModel(config, networks, sources)
 

@@ -24,9 +24,16 @@ class ModelFile:
     published: str  # name in the release
     stems: tuple[str, ...]  # patterns of names without suffix, in the order of preference
     what: str
-    size: str  # of the published file in fp32
-    source: str = SOURCE
+    size: str = ""  # of the published file in fp32
+    source: str = SOURCE  # "": a model's own file, which is where the model is
     licence: str = LICENCE
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a wrong file in its place."""
+        if self.source:
+            return f"use the published {self.published} in its place"
+        return f"copy {self.published} again from where the model comes from"
 
     def find(self, folder: Path) -> Path | None:
         """The file in `folder`; ValueError when two would do equally well."""
@@ -60,7 +67,7 @@ FILES = (
         for name in GUIDANCE_MAPS
     ),
 )
-BY_ROLE = {file.role: file for file in FILES}
+BY_ROLE = {file.role: file for file in FILES}  # of the release
 
 
 @dataclass(frozen=True)
@@ -70,25 +77,39 @@ class FileSet:
     folder: Path
     paths: dict[str, Path]  # by role, those that are there
     missing: tuple[ModelFile, ...]
+    header: Header | None = None  # of the Denoising UNet
+
+
+def file_of(role: str, header: Header | None) -> ModelFile:
+    """What is known of a file; `header` of the model's Denoising UNet, None: as published."""
+    released = header is None or header.notes.get("source") == SOURCE
+    if released and role in BY_ROLE:
+        return BY_ROLE[role]
+    what = f"guidance encoder of the {role.rpartition('_')[2]} maps"
+    what = BY_ROLE[role].what if role in BY_ROLE else what
+    return ModelFile(role, f"{role}.safetensors", (role,), what, source="", licence="")
 
 
 def find_files(folder: Path) -> FileSet:
     """What is in `folder` and what it lacks. Nothing but the header of denoising_unet is read.
 
-    Converted files say themselves which maps their model has; the published one has three. Raises ValueError
-    when two files would do equally well.
+    Converted and trained files say themselves which maps their model has; the published one has three. Raises
+    ValueError when two files would do equally well.
     """
-    found = {file.role: file.find(folder) for file in FILES} if folder.is_dir() else {}
-    paths = {role: path for role, path in found.items() if path is not None}
-    needed = dict(BY_ROLE)
-    if DENOISING_UNET in paths:
-        holds_motion, header = _peek(paths[DENOISING_UNET])
+    if not folder.is_dir():
+        return FileSet(folder, {}, FILES)
+    path, header, needed = BY_ROLE[DENOISING_UNET].find(folder), None, dict(BY_ROLE)
+    if path is not None:
+        holds_motion, header = _peek(path)
+        if header:
+            encoders = [f"guidance_encoder_{name}" for name in header.config.maps]
+            roles = (DENOISING_UNET, MOTION_MODULES, APPEARANCE_NET, *encoders)
+            needed = {role: file_of(role, header) for role in roles}
         if holds_motion:
             del needed[MOTION_MODULES]
-        if header:
-            for name in set(GUIDANCE_MAPS) - set(header.config.maps):
-                del needed[f"guidance_encoder_{name}"]
-    return FileSet(folder, paths, tuple(file for role, file in needed.items() if role not in paths))
+    found = {role: file.find(folder) for role, file in {**BY_ROLE, **needed}.items()}
+    paths = {role: path for role, path in found.items() if path is not None}
+    return FileSet(folder, paths, tuple(file for role, file in needed.items() if role not in paths), header)
 
 
 def describe_missing(folder: Path) -> str:
@@ -102,12 +123,20 @@ def describe_missing(folder: Path) -> str:
 
 def describe_files(files: Sequence[ModelFile], folder: Path) -> str:
     """The sentence about `files`, none of which is in `folder`."""
-    names = ", ".join(f"{file.published} ({file.what}, about {file.size} in fp32)" for file in files)
+    names = ", ".join(map(_named, files))
     verb = "lacks" if folder.is_dir() else "does not exist; it should hold"
-    sources = "; ".join(f"{s} (licence: {c})" for s, c in sorted({(f.source, f.licence) for f in files}))
+    places = sorted({(file.source, file.licence) for file in files if file.source})
+    if not places:
+        return f"{folder} {verb} {names}: copy the whole folder again from where the model comes from"
+    sources = "; ".join(f"{source} (licence: {licence})" for source, licence in places)
     inner = next(iter(sorted(folder.glob("*/denoising_unet.*"))), None)
     other = f"choose {inner.parent}, which has a Denoising UNet, or " if inner else ""
     return f"{folder} {verb} {names}: {other}{_put(folder, sources)}"
+
+
+def _named(file: ModelFile) -> str:
+    size = f", about {file.size} in fp32" if file.size else ""
+    return f"{file.published} ({file.what}{size})"
 
 
 def _put(folder: Path, sources: str) -> str:

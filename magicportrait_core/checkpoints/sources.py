@@ -73,14 +73,13 @@ def locate(file: ModelFile, expected: Shapes, weights: Weights, config: UNetConf
 
 
 def locate_denoising_unet(
-    expected: Shapes, weights: Weights, motion_file: Path | None, config: UNetConfig
+    file: ModelFile, expected: Shapes, weights: Weights, motion_file: Path | None, config: UNetConfig
 ) -> Source:
     """All tensors of the Denoising UNet: in one file, or in the published pair of files.
 
     As in the release, motion modules in denoising_unet come before those of the motion file, which is opened
     when it is needed. Raises ValueError as locate() does, FileNotFoundError when there are no motion modules.
     """
-    file = BY_ROLE[DENOISING_UNET]
     if read_header(weights):
         return locate(file, expected, weights, config)
     _header(file, weights)
@@ -156,7 +155,7 @@ def _check_complete(
 def _misplaced(file: ModelFile, weights: Weights, why: str) -> ValueError:
     return ValueError(
         f"{weights.name} does not fit the {file.what}: {why}; it seems to hold {what_is(weights.shapes)}; "
-        f"use the published {file.published} in its place"
+        + file.remedy
     )
 
 

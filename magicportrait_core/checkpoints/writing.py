@@ -22,8 +22,8 @@ def write_network(
 ) -> Path:
     """Write the weights of a network as they are, with a header; a file that is there is replaced.
 
-    `role`: denoising_unet, appearance_net or guidance_encoder_{depth,normal,render}, also the usual stem of
-    `path`. `metadata`: notes for people, such as source and licence. `text` (1, N, D): with denoising_unet.
+    `role`: denoising_unet, appearance_net or guidance_encoder_MAP, also the usual stem of `path`.
+    `metadata`: notes for people, such as source and licence. `text` (1, N, D): with denoising_unet.
     """
     tensors = dict(module.state_dict()) | ({} if text is None else {TEXT: text})
     path = Path(path)

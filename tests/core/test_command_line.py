@@ -173,4 +173,4 @@ def test_a_converted_model_brings_its_text_along_and_files_are_listed(folder, tm
     assert capsys.readouterr().out.endswith("is complete\n")
     (converted / "appearance_net.safetensors").unlink()
     assert main(["files", "--model", str(converted)]) == 1
-    assert "appearance_net           missing: reference_unet.pth" in capsys.readouterr().out
+    assert "appearance_net           missing: appearance_net.safetensors\n" in capsys.readouterr().out
