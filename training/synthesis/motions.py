@@ -1,0 +1,165 @@
+"""Random expressions and head turns, as single pictures or as smooth motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from magicportrait_core.head.model import HeadModel
+
+# ARKit name without side, probability, largest value; sides are coupled.
+ACTIONS = (
+    ("jawOpen", 0.55, 0.85),
+    ("mouthSmile", 0.40, 1.0),
+    ("eyeBlink", 0.25, 1.0),
+    ("browInnerUp", 0.30, 1.0),
+    ("browOuterUp", 0.25, 1.0),
+    ("browDown", 0.30, 1.0),
+    ("mouthPucker", 0.20, 0.9),
+    ("mouthFunnel", 0.20, 0.8),
+    ("mouthFrown", 0.15, 0.8),
+    ("mouthStretch", 0.15, 0.7),
+    ("mouthDimple", 0.12, 0.7),
+    ("mouthUpperUp", 0.25, 0.7),
+    ("mouthLowerDown", 0.25, 0.7),
+    ("mouthPress", 0.10, 0.6),
+    ("mouthRollLower", 0.08, 0.7),
+    ("mouthRollUpper", 0.08, 0.7),
+    ("mouthShrugLower", 0.08, 0.6),
+    ("mouthShrugUpper", 0.06, 0.5),
+    ("eyeSquint", 0.25, 1.0),
+    ("eyeWide", 0.20, 1.0),
+    ("cheekSquint", 0.20, 1.0),
+    ("cheekPuff", 0.05, 1.0),
+    ("noseSneer", 0.12, 0.8),
+    ("mouthLeft", 0.07, 0.6),
+    ("mouthRight", 0.07, 0.6),
+    ("jawLeft", 0.05, 0.5),
+    ("jawRight", 0.05, 0.5),
+    ("jawForward", 0.05, 0.5),
+    ("tongueOut", 0.02, 0.8),
+)
+LARGEST_TURN = np.radians([45.0, 28.0, 28.0])  # yaw, pitch, roll in one picture
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One frame of a person. Angles are radians: yaw, pitch, roll about y, x, z."""
+
+    expression: np.ndarray  # (E,) 0..1
+    head: np.ndarray  # (3,) yaw, pitch, roll of the skull in camera space
+    bust: np.ndarray  # (3,) the same of the shoulders
+    sway: np.ndarray  # (3,) metres by which the shoulders moved
+
+
+def random_expression(random: np.random.Generator, head: HeadModel, strength: float = 1.0) -> np.ndarray:
+    """Sparse: a few actions at a time, both sides nearly alike, both eyes looking the same way."""
+    names = head.expression_names
+    values = np.zeros(len(names), np.float32)
+    for name, probability, largest in ACTIONS:
+        if random.random() >= probability:
+            continue
+        value = random.beta(0.9, 1.2) * largest * strength
+        sides = [n for n in (name, f"{name}Left", f"{name}Right") if n in names]
+        lone = name == "eyeBlink" and random.random() < 0.08  # a wink
+        for n in sides[:1] if lone else sides:
+            values[names.index(n)] = np.clip(value + random.normal() * 0.06, 0, 1)
+    if random.random() < 0.1:
+        values[random.integers(len(names))] = random.uniform(0, 0.8) * strength
+    look(values, names, *(random.normal(0, 0.35, 2) * strength))
+    return values
+
+
+def look(values: np.ndarray, names: tuple[str, ...], aside: float, up: float) -> None:
+    """Set the gaze: `aside` to the person's right, `up`, both -1..1."""
+    for name, value in (
+        ("eyeLookOutRight", aside),
+        ("eyeLookInLeft", aside),
+        ("eyeLookInRight", -aside),
+        ("eyeLookOutLeft", -aside),
+        ("eyeLookUpLeft", up),
+        ("eyeLookUpRight", up),
+        ("eyeLookDownLeft", -up),
+        ("eyeLookDownRight", -up),
+    ):
+        values[names.index(name)] = np.clip(value, 0, 0.9)
+
+
+def single_pictures(random: np.random.Generator, head: HeadModel, targets: int) -> list[Motion]:
+    """The portrait first, then `targets` pictures without an order, most within 25 degrees of it."""
+    own = np.clip(random.normal(0, [0.20, 0.10, 0.07]), -LARGEST_TURN, LARGEST_TURN)
+    bust = own * random.uniform(0, 0.9) + random.normal(0, [0.10, 0.03, 0.03])
+    still = random.random() < 0.5
+    quiet = random_expression(random, head, 0.35 if random.random() < 0.6 else 1.0)
+    motions = [Motion(quiet, own, bust, np.zeros(3))]
+    for _ in range(targets):
+        kind = random.random()
+        spread = 0.05 if kind < 0.2 else 0.19 if kind < 0.88 else 0.40
+        change = random.normal(0, spread * np.array([1.0, 0.65, 0.5]))
+        sway = np.zeros(3) if still else random.normal(0, [0.004, 0.003, 0.004])
+        turned = np.clip(own + change, -LARGEST_TURN, LARGEST_TURN)
+        follow = bust + random.uniform(0, 0.15) * (turned - own) * (not still)
+        motions.append(Motion(random_expression(random, head), turned, follow, sway))
+    return motions
+
+
+def smooth_motion(random: np.random.Generator, head: HeadModel, frames: int, fps: float) -> list[Motion]:
+    """The portrait first, then `frames` consecutive frames: turns, talk and blinks at natural speeds."""
+    start = single_pictures(random, head, 1)
+    portrait, near = start
+    names = head.expression_names
+    seconds = np.arange(frames) / fps
+    speed = random.uniform(0.2, 1.5)  # changes of direction a second
+    head_path = _path(random, seconds, speed, 3) * 0.12 * random.uniform(0.1, 1.5) * np.array([1, 0.6, 0.4])
+    sway = _path(random, seconds, 0.5, 3) * random.uniform(0, 0.006)
+    keys = [random_expression(random, head, random.uniform(0.3, 1)) for _ in range(3)]
+    weights = _path(random, seconds, random.uniform(0.5, 2.5), 3)
+    weights = np.exp(2 * weights) / np.exp(2 * weights).sum(1, keepdims=True)
+    faces = (weights[..., None] * np.stack(keys)).sum(1)
+    if random.random() < 0.7:
+        _talk(random, faces, names, seconds)
+    if random.random() < 0.5:
+        _blink(random, faces, names, fps)
+    base = portrait.head + (near.head - portrait.head) * random.uniform(0, 1)
+    turns = np.clip(base + head_path, -LARGEST_TURN, LARGEST_TURN)
+    moved = [
+        Motion(np.clip(face, 0, 1).astype(np.float32), turn, portrait.bust, shift)
+        for face, turn, shift in zip(faces, turns, sway, strict=True)
+    ]
+    return [portrait, *moved]
+
+
+def _path(random: np.random.Generator, seconds: np.ndarray, speed: float, channels: int) -> np.ndarray:
+    """Smooth random paths (F, channels) of about unit size: a few sines of random phases."""
+    rate = speed * random.uniform(0.4, 2.0, (4, channels))
+    phase = random.uniform(0, 2 * np.pi, (4, channels))
+    return np.sin(2 * np.pi * rate * seconds[:, None, None] + phase).sum(1) / 2
+
+
+def _talk(
+    random: np.random.Generator, faces: np.ndarray, names: tuple[str, ...], seconds: np.ndarray
+) -> None:
+    rate = random.uniform(2.5, 5.0)
+    for name, size in (
+        ("jawOpen", 0.5),
+        ("mouthFunnel", 0.4),
+        ("mouthStretchLeft", 0.3),
+        ("mouthPucker", 0.4),
+    ):
+        size = size * random.uniform(0.1, 1)
+        wave = np.clip(
+            np.sin(2 * np.pi * rate * random.uniform(0.5, 1) * seconds + random.uniform(0, 6)), 0, 1
+        )
+        for n in (name, name.replace("Left", "Right")) if name.endswith("Left") else (name,):
+            faces[:, names.index(n)] += size * wave
+
+
+def _blink(random: np.random.Generator, faces: np.ndarray, names: tuple[str, ...], fps: float) -> None:
+    """Closing in 0.1 s, opening in 0.2 s."""
+    middle = random.uniform(0, len(faces))
+    after = (np.arange(len(faces)) - middle) / fps
+    closed = np.clip(1 - np.where(after < 0, -after / 0.1, after / 0.2), 0, 1)
+    for side in ("Left", "Right"):
+        column = names.index(f"eyeBlink{side}")
+        faces[:, column] = np.maximum(faces[:, column], closed)

@@ -1,0 +1,44 @@
+"""Clips made by several processes, in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from training.clip_store import Clip
+
+from .clips import Recipe, Workshop, make_clip
+
+_workshops: list[Workshop] = []  # one, of a worker process
+
+
+def clips_made(recipe: Recipe, numbers: Sequence[int], workers: int) -> Iterator[Clip]:
+    """The clips of these numbers in this order, whatever the number of workers."""
+    if workers <= 1 or len(numbers) <= 1:
+        workshop = Workshop.of(recipe)
+        for number in numbers:
+            yield make_clip(workshop, number)
+        return
+    context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
+    with context.Pool(min(workers, len(numbers)), _start, (recipe,)) as pool:
+        for clip in pool.imap(_make, numbers):
+            yield _with(clip, torch.from_numpy)
+
+
+def _start(recipe: Recipe) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends the pool
+    _workshops.append(Workshop.of(recipe))
+
+
+def _make(number: int) -> Clip:
+    # Arrays travel as bytes; tensors would hold a file handle each until the parent has read them.
+    return _with(make_clip(_workshops[0], number), lambda tensor: tensor.numpy())
+
+
+def _with(clip: Clip, change) -> Clip:
+    maps = {name: change(value) for name, value in clip.maps.items()}
+    return replace(clip, frames=change(clip.frames), maps=maps, reference=change(clip.reference))
