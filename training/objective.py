@@ -5,9 +5,9 @@
 "picture" (warp-preconditioned models): the clean estimate against the truth, pixel by pixel. Most rows are at
 the timestep where sampling starts, whose latents are noise alone: that is sampling in one step. The others
 are at later timesteps of samplings in 2 to `most_steps` steps. Sampling gets there with latents made from its
-own earlier estimate; half of these rows have such latents, from the model's estimate at the first timestep
-and the noise it came from, the other half the truth with noise. A model that has only seen the truth takes
-the noise of its own estimate for detail, and gets worse with each step.
+own earlier estimate, and so have these rows: from the model's estimate at the first timestep and the noise it
+came from. (Where sampling starts from noise, half of them have the truth with noise instead.) A model that has
+only seen the truth takes the faults of its own estimate for detail, and gets worse with each step.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class Draws:
         )
 
 
-def draw(shape: tuple[int, ...], options: ObjectiveOptions, generator: torch.Generator) -> Draws:
+def draw(
+    shape: tuple[int, ...], config: ModelConfig, options: ObjectiveOptions, generator: torch.Generator
+) -> Draws:
     """Random numbers for latents (B, C, W, h, w)."""
     rows = shape[0]
     noise = torch.randn(shape, generator=generator)
@@ -66,7 +68,7 @@ def draw(shape: tuple[int, ...], options: ObjectiveOptions, generator: torch.Gen
         return Draws(noise, timesteps, torch.zeros(rows, dtype=torch.bool), reads)
     later = torch.rand(rows, generator=generator) < options.later_steps
     timesteps = torch.where(later, _later_timesteps(rows, options.most_steps, generator), FIRST)
-    own = torch.rand(rows, generator=generator) < 0.5
+    own = torch.rand(rows, generator=generator) < (0.5 if config.noise_scale else 1.0)
     return Draws(noise, timesteps, own & later, reads)
 
 
@@ -119,7 +121,9 @@ def v_of(output: Tensor, latents: Tensor, levels: Levels, prior: Prior | None) -
     output = output.float()
     if prior is None:
         return output
-    return precondition(output, latents, levels.signal, levels.sigma, prior.mean, prior.deviation)
+    return precondition(
+        output, latents, levels.signal, levels.sigma, prior.mean, prior.deviation, prior.noise
+    )
 
 
 def loss_of(
@@ -164,10 +168,11 @@ def picture_loss(
     head: Tensor,  # (B, 1, W, H, W) bool
     options: ObjectiveOptions,
 ) -> Tensor:
-    """Mean absolute error, pixels of the head weighted, plus those of the differences between neighbours."""
+    """Mean absolute and squared error, pixels of the head weighted, and absolute error of the differences
+    between neighbours."""
     error = estimate - truth
     weight = 1 + (options.head - 1) * head.float()
-    loss = (weight * error.abs()).mean()
+    loss = (weight * error.abs()).mean() + options.squares * (weight * error.square()).mean()
     if options.edges:
         across = (weight[..., 1:] * error.diff(dim=-1).abs()).mean()
         down = (weight[..., 1:, :] * error.diff(dim=-2).abs()).mean()
@@ -181,7 +186,7 @@ def rows_of(inputs: StepInputs, rows: Tensor) -> StepInputs:
     """Some rows of a step."""
     windows = inputs.latents.shape[2]
     frames = (rows[:, None] * windows + torch.arange(windows, device=rows.device)).flatten()
-    prior = inputs.prior and Prior(inputs.prior.mean[rows], inputs.prior.deviation[rows])
+    prior = inputs.prior and Prior(inputs.prior.mean[rows], inputs.prior.deviation[rows], inputs.prior.noise)
     return StepInputs(
         inputs.reference[rows],
         inputs.truth[rows],

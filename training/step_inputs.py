@@ -29,6 +29,7 @@ class Prior:
 
     mean: Tensor  # (B, C, W, h, w)
     deviation: Tensor  # (B, 1, W, h, w)
+    noise: float  # standard deviation of the noise it reckons with
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def _prior(batch: Batch, config: ModelConfig, encoder: Encoder | None, windows: 
     warp = pictures_of(rearrange(batch.maps["warp"], "b w c y x -> (b w) c y x"))
     labels = rearrange(batch.labels, "b w c y x -> (b w) c y x")
     deviation = prior_deviation(labels, config.prior, config.pixels_per_cell)
-    return Prior(_clips(encode(warp, config, encoder), windows), _clips(deviation, windows))
+    mean = encode(warp, config, encoder)
+    return Prior(_clips(mean, windows), _clips(deviation, windows), config.prior.noise)
 
 
 def _head(batch: Batch, maps: dict[str, Tensor]) -> Tensor:

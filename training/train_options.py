@@ -30,18 +30,16 @@ HARMLESS = ("run", "validation")
 class ModelOptions:
     """Which networks, and what they start from."""
 
-    config: str = "small"  # one of models.config.CONFIGS
+    config: str = "small"  # one of models.config.CONFIGS, or a file with ModelConfig.to_json()
     start: str = ""  # appearance: SD 1.5 (folder or checkpoint) or a model folder; motion: a model folder
     motion: str = ""  # AnimateDiff's motion modules, a file; "": untrained ones, which change nothing
     vae: str = ""  # SD 1.5's, where the model works on latents
     text: str = ""  # CLIP-L or an embedding, where the model reads text that the start does not bring
     noise_scale: float | None = None  # of the noise that sampling starts from; None: the config's
 
-    def __post_init__(self):
-        _one_of("model.config", self.config, tuple(CONFIGS))
-
     def model_config(self) -> ModelConfig:
-        config = CONFIGS[self.config]
+        """FileNotFoundError or ValueError for a name that is none and a file that holds none."""
+        config = CONFIGS[self.config] if self.config in CONFIGS else _stored_config(Path(self.config))
         return (
             config if self.noise_scale is None else dataclasses.replace(config, noise_scale=self.noise_scale)
         )
@@ -71,10 +69,11 @@ class ObjectiveOptions:
     """What is made small; see training.objective."""
 
     kind: Literal["picture", "v"] = "picture"
+    squares: float = 3.0  # picture: weight of squared errors, beside 1 of absolute ones
     edges: float = 0.5  # picture: weight of the differences between neighbouring pixels
     flicker: float = 0.5  # picture: weight of the differences between neighbouring frames
     head: float = 2.0  # picture: weight of pixels of the head, beside 1 of the others
-    later_steps: float = 0.3  # picture: share of rows at timesteps behind the first one of sampling
+    later_steps: float = 0.15  # picture: share of rows at timesteps behind the first one of sampling
     most_steps: int = 8  # picture: of the samplings that these timesteps come from
     reference_dropout: float = 0.1  # share of rows that do not see the portrait (classifier-free guidance)
 
@@ -353,6 +352,17 @@ def _flat(values: Mapping[str, Any], place: str = "") -> dict[str, Any]:
     for name, value in values.items():
         flat |= _flat(value, f"{place}{name}.") if isinstance(value, Mapping) else {place + name: value}
     return flat
+
+
+def _stored_config(path: Path) -> ModelConfig:
+    if not path.suffix:
+        raise ValueError(
+            f"model.config={str(path)!r}; expected {', '.join(CONFIGS)} or a .json or .yaml file"
+        )
+    try:
+        return ModelConfig.from_json(read_yaml(path))  # JSON is YAML
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no sizes of networks ({error})") from error
 
 
 def _folder_and_share(text: str) -> tuple[Path, float]:

@@ -129,7 +129,7 @@ class Trainer:
             batch.frames.shape[1],
             *cells,
         )
-        draws = draw(shape, self.options.objective, generator)
+        draws = draw(shape, self.config, self.options.objective, generator)
         return draws[process * count : (process + 1) * count]
 
     # -- keeping ----------------------------------------------------------------------------------------
