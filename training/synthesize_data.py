@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 KINDS = ("single", "clips")
-BYTES_PER_PIXEL = 11  # truth, depth, normals, warp and labels of a frame
+BYTES_PER_PIXEL = 12  # truth, depth, normals, warp and labels of a frame
 
 
 class UsageError(Exception):
@@ -90,7 +90,8 @@ def _check_same_set(clips: list, options: argparse.Namespace) -> None:
         if tuple(clip.size) != size or clip.frames != options.frames:
             raise UsageError(
                 f"--output {options.output} holds clips of {clip.frames} frames of {clip.size[1]}x"
-                f"{clip.size[0]} pixels, asked for are {options.frames} of {options.size}x{options.size}; name a new folder"
+                f"{clip.size[0]} pixels, asked for are {options.frames} of {options.size}x{options.size}; "
+                "name a new folder"
             )
 
 

@@ -14,51 +14,52 @@ from magicportrait_core.head.model import HeadModel
 from magicportrait_core.head_appearance import HeadAppearance
 from magicportrait_core.media.image import from_levels, to_levels
 from magicportrait_core.motion_features import map_levels
+from magicportrait_core.resampling import resized_labels, resized_levels
 from magicportrait_core.tracking.track import FaceTrack
 from magicportrait_core.warp import WarpOptions, prepare_warp, warp_frame
-from training.clip_store import Clip
+from training.clip_store import MIRRORED_X, Clip
+
+Frame = tuple[np.ndarray, FaceTrack]  # (H, W, 3) uint8 and its track, one frame
 
 
+@torch.no_grad()
 def labelled_clip(
     name: str,
     head: HeadModel,
     appearance: HeadAppearance,  # of the render map, which is not kept
-    portrait: tuple[np.ndarray, FaceTrack],  # (H, W, 3) uint8 and its track
-    targets: Sequence[tuple[np.ndarray, FaceTrack]],
+    portrait: Frame,
+    targets: Sequence[Frame],
     size: int,
     fps: float = 0.0,
     notes: dict[str, str] | None = None,
     options: WarpOptions | None = None,
 ) -> Clip:
     """A clip of `size` pixels; pictures may be larger and are brought down as inference does."""
-    picture, track = portrait
-    source = prepare_warp(head, from_levels(torch.tensor(picture)), track, options)
-    maps: dict[str, list[Tensor]] = {"depth": [], "normal": [], "warp": [], "sources": []}
-    for _, target in targets:
-        frame = warp_frame(source, target)
-        guidance = render_guidance(head, target, appearance, (size, size))
-        maps["depth"].append(map_levels(guidance, "depth")[0, :1])
-        maps["normal"].append(map_levels(guidance, "normal")[0])
-        warped = to_levels(frame.image).numpy()
-        maps["warp"].append(_channels_first(_shrunk(warped, size, Image.Resampling.BICUBIC)))
-        labels = frame.source_map.to(torch.uint8).numpy()
-        maps["sources"].append(torch.from_numpy(_shrunk(labels, size, Image.Resampling.NEAREST))[None])
-    pictures = [_shrunk(truth, size, Image.Resampling.LANCZOS) for truth, _ in targets]
-    return Clip(
-        name=name,
-        frames=torch.stack([_channels_first(p) for p in pictures]),
-        maps={kind: torch.stack(values) for kind, values in maps.items()},
-        reference=_channels_first(_shrunk(picture, size, Image.Resampling.LANCZOS)),
-        fps=fps,
-        notes=notes or {},
-    )
+    source = prepare_warp(head, from_levels(torch.tensor(portrait[0])), portrait[1], options)
+    frames = [warp_frame(source, track) for _, track in targets]
+    warps = torch.stack([to_levels(frame.image).movedim(-1, 0) for frame in frames])
+    labels = torch.stack([frame.source_map[None].to(torch.uint8) for frame in frames])
+    whole = (size, size)
+    maps = _head_maps(head, appearance, [track for _, track in targets], whole)
+    maps["warp"] = resized_levels(warps, whole).contiguous()
+    maps["sources"] = resized_labels(labels, whole)
+    pictures = _stacked([portrait[0], *(picture for picture, _ in targets)])
+    pictures = resized_levels(pictures, whole, Image.Resampling.LANCZOS).contiguous()
+    return Clip(name, pictures[1:].clone(), maps, pictures[0].clone(), fps, notes or {})
 
 
-def _shrunk(picture: np.ndarray, size: int, method: Image.Resampling) -> np.ndarray:
-    if picture.shape[:2] == (size, size):
-        return picture.copy()
-    return np.array(Image.fromarray(picture).resize((size, size), method))
+def _head_maps(
+    head: HeadModel, appearance: HeadAppearance, tracks: Sequence[FaceTrack], size: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Depth and normals as networks read them, and what mirrored normals need."""
+    drawn = [render_guidance(head, track, appearance, size) for track in tracks]
+    left = [maps.normal_levels[:, :1] * ((maps.flags & 2) > 0) for maps in drawn]
+    return {
+        "depth": torch.cat([map_levels(maps, "depth")[:, :1] for maps in drawn]),
+        "normal": torch.cat([map_levels(maps, "normal") for maps in drawn]),
+        MIRRORED_X: torch.cat(left),
+    }
 
 
-def _channels_first(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+def _stacked(pictures: Sequence[np.ndarray]) -> Tensor:  # (N, 3, H, W) uint8
+    return torch.from_numpy(np.stack(pictures)).movedim(-1, 1)
