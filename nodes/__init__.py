@@ -3,6 +3,7 @@
 from .aggregation import TemporalAggregate
 from .alignment import AlignIdentity
 from .crop import CropFace
+from .decoding import DecodePortrait
 from .guidance import RenderGuidance
 from .host import register_model_folder
 from .loaders import LoadTracker
@@ -27,6 +28,7 @@ NODES = [
     EncodeGuidance,
     Sampler,
     TemporalAggregate,
+    DecodePortrait,
     SaveSegments,
     LoadSegments,
 ]

@@ -25,7 +25,7 @@ class TemporalAggregate(io.ComfyNode):
             display_name="Temporal Aggregate",
             category="MagicPortrait/diffusion",
             description="Lays the segments of one or several samplers onto the timeline and blends where "
-            "they overlap. The latents go to VAE Decode.",
+            "they overlap. The latents go to Decode Portrait, or to VAE Decode where the model has a VAE.",
             search_aliases=[
                 "merge segments",
                 "join workers",
@@ -51,7 +51,13 @@ class TemporalAggregate(io.ComfyNode):
                     "It matters for independent segments only.",
                 ),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="All frames in order, for VAE Decode.")],
+            outputs=[
+                io.Latent.Output(
+                    display_name="latent",
+                    tooltip="All frames in order, for Decode Portrait. VAE Decode does as well, but not for "
+                    "models without a VAE, such as the built-in one.",
+                )
+            ],
         )
 
     @classmethod

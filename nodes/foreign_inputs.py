@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..magicportrait_core.checkpoints.fingerprint import Fingerprint
+from ..magicportrait_core.pixel_unshuffle import PixelUnshuffle
 from ..magicportrait_core.text import PROMPT
 from . import host
 
@@ -38,6 +39,11 @@ def text_embedding(conditioning: list | None, model: MagicPortraitModel) -> Tens
             "with others."
         )
     text, width = conditioning[0][0], model.config.unet.text_dim
+    if model.text is not None and text.ndim == 3 and text.shape[2] != width:
+        raise ValueError(
+            f"conditioning has the shape {tuple(text.shape)}, which the model {model.name!r} cannot read; it "
+            "brings its own text embedding along: disconnect conditioning."
+        )
     if text.ndim != 3 or text.shape[0] != 1 or text.shape[2] != width:
         family = f", which is that of {WIDTHS[text.shape[-1]]}" if text.shape[-1] in WIDTHS else ""
         raise ValueError(
@@ -53,11 +59,13 @@ def text_embedding(conditioning: list | None, model: MagicPortraitModel) -> Tens
 
 
 def encode_portrait(
-    vae: VAE,
+    vae: VAE | None,
     pixels: Tensor,  # (3, H, W) in [-1, 1], of the working size
     config: ModelConfig,
 ) -> Tensor:  # (1, C, h, w) float32 on the CPU, in the network's scale
     """The mean latents of the portrait; the host decides where and in which precision."""
+    if config.autoencoder == "unshuffle":
+        return PixelUnshuffle(config.pixels_per_cell).encode(pixels[None]).cpu() * config.latent_scale
     latents = vae.encode(host.to_image(pixels[None]))
     unit = config.pixels_per_cell
     expected = (1, config.unet.latent_channels, pixels.shape[1] // unit, pixels.shape[2] // unit)
@@ -71,10 +79,18 @@ def encode_portrait(
     return latents.float().cpu() * config.latent_scale
 
 
-def check_vae(vae: VAE, config: ModelConfig) -> None:
-    """Refuses VAEs of another family, where its latents tell; SDXL's have the same shape as SD 1.5's."""
+def check_vae(vae: VAE | None, config: ModelConfig) -> None:
+    """Refuses VAEs of another family, where its latents tell; SDXL's have the same shape as SD 1.5's.
+
+    Models whose latents hold the pixels themselves need none, and do not look at one.
+    """
+    if config.autoencoder == "unshuffle":
+        return
     if getattr(vae, "first_stage_model", None) is None:
-        raise ValueError(f"vae is empty, the checkpoint it comes from has none: {GOOD_VAE}.")
+        raise ValueError(
+            f"vae is not connected, or the checkpoint it comes from has none, and the model {config.name!r} "
+            f"needs one: {GOOD_VAE}."
+        )
     channels, unit = vae.latent_channels, vae.spacial_compression_encode()
     if (channels, unit, vae.latent_dim) == (config.unet.latent_channels, config.pixels_per_cell, 2):
         return
@@ -86,8 +102,10 @@ def check_vae(vae: VAE, config: ModelConfig) -> None:
     )
 
 
-def vae_fingerprint(vae: VAE) -> str:
+def vae_fingerprint(vae: VAE | None, config: ModelConfig) -> str:
     """Of the weights, and the same in every precision that the host chooses for a machine."""
+    if config.autoencoder == "unshuffle":
+        return PixelUnshuffle(config.pixels_per_cell).fingerprint
     weights = Fingerprint()
     for name, value in vae.get_sd().items():
         weights.add(name, value.to("cpu", torch.bfloat16, copy=True))

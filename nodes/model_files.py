@@ -1,4 +1,4 @@
-"""Load MagicPortrait Model: the networks in a folder below models/magicportrait."""
+"""Load MagicPortrait Model: the built-in networks, or those in a folder below models/magicportrait."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from comfy_api.latest import io
 from . import host
 from .sockets import ModelSocket
 
+BUILT_IN = "small (built in)"  # comes with the pack
 RELEASED = "released"  # models/magicportrait/released: where people put the published files
 MARK = "denoising_unet"  # a folder that holds a file of this name is a model
 AUTO = "auto"
@@ -29,9 +30,11 @@ class LoadModel(io.ComfyNode):
             display_name="Load MagicPortrait Model",
             category="MagicPortrait/diffusion",
             description="Loads the diffusion model: AppearanceNet, the Denoising UNet and the encoders of "
-            "the guidance maps. The published files work as they are.",
+            "the guidance maps. A small model is built in; the published files work as they are.",
             search_aliases=[
                 "magicportrait checkpoint",
+                "small model",
+                "built in model",
                 "reference unet",
                 "appearance net",
                 "denoising unet",
@@ -44,8 +47,9 @@ class LoadModel(io.ComfyNode):
                     "model",
                     options=choices,
                     default=choices[0],
-                    tooltip="A folder in models/magicportrait. Put the published files into the folder "
-                    "'released' and press R; nothing is ever downloaded.",
+                    tooltip="'small (built in)' needs no file: it repairs the portrait that Flow Warp "
+                    "Preview moves. Others are folders in models/magicportrait: put the published files into "
+                    "the folder 'released' and press R; nothing is ever downloaded.",
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -93,10 +97,11 @@ class LoadModel(io.ComfyNode):
 
 
 def model_choices() -> list[str]:
-    """Folders with a model in them, and the place of the published files."""
+    """Models, the one that new nodes get first: the user's own, the built-in one, and a place for the
+    published files."""
     files = (Path(name) for name in folder_paths.get_filename_list(host.MODEL_KIND))
     found = {file.parent.as_posix() for file in files if file.stem == MARK}
-    return [*sorted(found), *({RELEASED} - found)]
+    return [*sorted(found), BUILT_IN, *({RELEASED} - found)]
 
 
 def model_folder(choice: str) -> Path:
@@ -104,8 +109,11 @@ def model_folder(choice: str) -> Path:
 
     ValueError when two files of the folder would do equally well.
     """
+    from ..magicportrait_core.built_in import built_in_model
     from ..magicportrait_core.checkpoints.presets import describe_missing
 
+    if choice == BUILT_IN:
+        return built_in_model()
     roots = [Path(os.path.abspath(root)) for root in folder_paths.get_folder_paths(host.MODEL_KIND)]
     folders = [(root, Path(os.path.abspath(root / choice))) for root in roots]
     inside = [folder for root, folder in folders if root in (folder, *folder.parents)]

@@ -13,12 +13,13 @@ import torch
 from comfy_api.latest import io
 
 from . import host
-from .sockets import GuidanceMapsSocket, HostedModel, ModelSocket, MotionFeaturesSocket
+from .sockets import GuidanceMapsSocket, HostedModel, ModelSocket, MotionFeaturesSocket, WarpSocket
 
 if TYPE_CHECKING:
     from ..magicportrait_core.guidance import GuidanceMaps
     from ..magicportrait_core.models.config import ModelConfig
     from ..magicportrait_core.motion_features import MotionFeatures
+    from ..magicportrait_core.warped_portrait import WarpedPortrait
 
 Size = tuple[int, int]  # height, width
 
@@ -26,7 +27,8 @@ MAPS = {
     "depth": "How much the depth maps count: the head's volume and place. 0 ignores them, 1 is as trained.",
     "normal": "How much the surface directions count: expression and wrinkles. 0 ignores them, 1 is as "
     "trained.",
-    "render": "How much the shaded head counts: light and skin. 0 ignores it, 1 is as trained.",
+    "render": "How much the shaded head counts: light and skin. 0 ignores it, 1 is as trained. The built-in "
+    "model does not read it.",
 }
 BYTES_PER_PIXEL = 600  # at the encoders' peak, in fp32: 0.16 GB at 512x512
 IN_MEMORY = 2**30  # bytes of features; larger ones (400 frames at 512x512 in half precision) go to a file
@@ -58,12 +60,19 @@ class EncodeGuidance(io.ComfyNode):
                     min=0,
                     max=4096,
                     step=64,
-                    tooltip="Shorter side of the video in pixels, rounded to multiples of 64. 0 is 512, as "
-                    "trained; less needs less memory and time, more may repeat features.",
+                    tooltip="Shorter side in pixels that the model works at, rounded to what it can take. 0 "
+                    "is as trained: 512 for the published model; 128 for the built-in one, whose video has "
+                    "the portrait's own size. Less needs less memory and time, more may repeat features.",
                 ),
                 *(
                     io.Float.Input(name, default=1.0, min=0.0, max=2.0, step=0.05, tooltip=text)
                     for name, text in MAPS.items()
+                ),
+                WarpSocket.Input(
+                    "warp",
+                    optional=True,
+                    tooltip="From Flow Warp Preview, made from the same portrait and track as the guidance. "
+                    "Needed by models that start from it, such as the built-in one; others ignore it.",
                 ),
             ],
             outputs=[
@@ -82,16 +91,21 @@ class EncodeGuidance(io.ComfyNode):
         depth: float = 1.0,
         normal: float = 1.0,
         render: float = 1.0,
+        warp: WarpedPortrait | None = None,
     ) -> io.NodeOutput:
         from ..magicportrait_core.reference import working_size
 
         pixels = working_size(guidance.size, model.model.config, size or None)
         strengths = {"depth": depth, "normal": normal, "render": render}
-        return io.NodeOutput(encode(model, guidance, pixels, strengths))
+        return io.NodeOutput(encode(model, guidance, pixels, strengths, warp))
 
 
 def encode(
-    model: HostedModel, guidance: GuidanceMaps, size: Size, strengths: dict[str, float]
+    model: HostedModel,
+    guidance: GuidanceMaps,
+    size: Size,
+    strengths: dict[str, float],
+    warp: WarpedPortrait | None = None,
 ) -> MotionFeatures:
     """Features at a working size; those of long clips lie in a file that goes when nobody uses them."""
     from ..magicportrait_core.diffusion.memory import is_out_of_memory
@@ -113,6 +127,7 @@ def encode(
                 store=store,
                 fingerprint=model.model.fingerprint,
                 device=model.guidance_encoders.load_device,
+                warped=warp,
             )
     except BaseException as error:
         if store:

@@ -10,6 +10,7 @@ import latent_preview
 import torch
 from torch import Tensor
 
+from ..magicportrait_core.pixel_unshuffle import PixelUnshuffle
 from . import host
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..magicportrait_core.denoiser import GuidedDenoiser
     from ..magicportrait_core.diffusion.schedule import Schedule
     from ..magicportrait_core.diffusion.segments import Windows
+    from ..magicportrait_core.models.config import ModelConfig
 
 PICTURES = 3  # of a window, side by side
 TEXT_SECONDS = 0.5  # between two texts on the node
@@ -29,7 +31,7 @@ class WatchedDenoiser:
     def __init__(self, denoise: GuidedDenoiser, schedule: Schedule, on_step: host.OnStep, windows: int):
         self._denoise, self._schedule, self._on_step = denoise, schedule, on_step
         self._windows = windows  # of a step
-        self._previewer = latent_preview.get_previewer(denoise.device, comfy.latent_formats.SD15())
+        self._previewer = previewer_for(denoise.config, denoise.device)
         self._seen: tuple[Tensor, Tensor, int] | None = None
         self._said = 0.0
         self._begin = time.monotonic()
@@ -70,6 +72,24 @@ class WatchedDenoiser:
         frames = host.spread(clean.shape[1], PICTURES)
         strip = torch.cat([clean[:, frame] for frame in frames], dim=-1)[None]  # (1, C, h, 3 w)
         return self._previewer.decode_latent_to_preview(strip.to(self._denoise.device))
+
+
+class PixelPreviewer:
+    """As the host's previewers, for latents that hold the pixels themselves."""
+
+    def __init__(self, config: ModelConfig):
+        self._config = config
+
+    def decode_latent_to_preview(self, latents: Tensor) -> Image.Image:  # of (1, C, h, w)
+        (picture,) = PixelUnshuffle(self._config.pixels_per_cell).decode(latents / self._config.latent_scale)
+        return host.to_pil(picture)
+
+
+def previewer_for(config: ModelConfig, device: torch.device) -> latent_preview.LatentPreviewer | None:
+    """The host's previewer of the user's choice, None where previews are off; pixels need no such choice."""
+    if config.autoencoder == "unshuffle":
+        return PixelPreviewer(config)
+    return latent_preview.get_previewer(device, comfy.latent_formats.SD15())
 
 
 def clock(seconds: float) -> str:

@@ -60,7 +60,7 @@ class Share:
 def render(
     model: HostedModel,
     portrait: Tensor,  # (3, H, W) in [-1, 1]
-    vae: VAE,
+    vae: VAE | None,  # None: for models whose latents hold the pixels themselves
     features: MotionFeatures,
     conditioning: list | None,  # the host's, None: the embedding stored with the model
     options: ReenactOptions,
@@ -68,6 +68,7 @@ def render(
 ) -> tuple[PortraitSegments, str]:
     """The segments and a report. What cannot work is refused before anything is computed."""
     config = model.model.config
+    options = options.for_model(config)
     text = text_embedding(conditioning, model.model)
     check_vae(vae, config)
     check_guidance(options.guidance_scale, options.guidance_strength)
@@ -76,21 +77,22 @@ def render(
     schedule = ddim_schedule(options.steps)
     pixels = resize_portrait(portrait, size)
     identity = render_identity(
-        options, render_fingerprint(model.model, features, pixels, text, options, vae_fingerprint(vae))
+        options,
+        render_fingerprint(model.model, features, pixels, text, options, vae_fingerprint(vae, config)),
     )
     state = states.state_file(identity, share.part, share.parts, options.save_every)
     going_on = state is not None and state.path.exists()
 
     bar = host.Progress()
     tokens = appearance_tokens(model, vae, pixels, text, bar.stage(0.0, PREPARED))
-    patchers.unload(model.guidance_encoders, model.appearance_net, vae.patcher)
+    patchers.unload(model.guidance_encoders, model.appearance_net, *([vae.patcher] if vae else []))
 
     needed = bytes_per_window(config, features.size, model.model.dtype, len(windows[0]))
     network = patchers.load(model.denoising_unet, needed * (options.windows_per_batch or 1))
     device, dtype = model.denoising_unet.load_device, model.model.dtype
     clip = network.condition(tokens, text.to(device, dtype))
     strengths = options.guidance_scale, options.guidance_strength
-    denoiser = GuidedDenoiser(network, clip, features, device, dtype, *strengths)
+    denoiser = GuidedDenoiser(network, clip, features, device, dtype, *strengths, config)
     watched = WatchedDenoiser(denoiser, schedule, bar.stage(PREPARED, 1.0), len(windows))
     free = patchers.free_bytes(model.denoising_unet)
     batch = options.windows_per_batch or windows_per_batch(model, features.size, len(windows[0]), free)
@@ -100,7 +102,7 @@ def render(
     with patchers.cancellable(network):
         segments = sample_clip(
             watched,
-            frame_noise(options.seed, range(features.num_frames), shape),
+            frame_noise(options.seed, range(features.num_frames), shape) * config.noise_scale,
             schedule,
             windows,
             latent_scale=config.latent_scale,
@@ -116,7 +118,7 @@ def render(
 
 
 def appearance_tokens(
-    model: HostedModel, vae: VAE, pixels: Tensor, text: Tensor, on_step: host.OnStep
+    model: HostedModel, vae: VAE | None, pixels: Tensor, text: Tensor, on_step: host.OnStep
 ) -> dict[str, Tensor]:
     """What the portrait looks like, by attention layer, on the networks' device."""
     config, dtype = model.model.config, model.model.dtype
@@ -171,7 +173,7 @@ def report(
         took = f"{clock(denoise.seconds)} for the denoising, {denoise.seconds / share / frames:.2f} s a frame"
     lines = [
         f"{frames} of {segments.num_frames} frames in {windows} of {len(segments.frames[0])}, "
-        f"{options.steps} steps, {dtype} on {network.load_device}",
+        f"{options.steps} step{'s' * (options.steps != 1)}, {dtype} on {network.load_device}",
         took,
         f"memory: about {needed / GIGABYTE:.1f} GB beside the weights of "
         f"{network.model_size() / GIGABYTE:.1f} GB",

@@ -34,19 +34,21 @@ def render_inputs() -> list[io.Input]:
         ),
         io.Int.Input(
             "steps",
-            default=20,
-            min=1,
+            default=0,
+            min=0,
             max=1000,
-            tooltip="Denoising steps. 20 is as published; 10 is a quick look, more than 30 changes little.",
+            tooltip="Denoising steps. 0 is as usual for the model: 20 for the published one (10 is a quick "
+            "look, more than 30 changes little), 1 for the built-in one.",
         ),
         io.Float.Input(
             "guidance_scale",
-            default=3.5,
+            default=0.0,
             min=0.0,
             max=30.0,
             step=0.1,
-            tooltip="Classifier-free guidance (cfg): how strongly the result is pulled to the portrait. 3.5 "
-            "is as published; 1 is off and takes half the time.",
+            tooltip="Classifier-free guidance (cfg): how strongly the result is pulled to the portrait. 0 is "
+            "as usual for the model: 3.5 for the published one; 1, which is off and takes half the time, for "
+            "the built-in one.",
         ),
         io.Float.Input(
             "guidance_strength",
@@ -156,8 +158,9 @@ class Sampler(io.ComfyNode):
                 io.Image.Input("portrait", tooltip="The picture that went into Align Identity Shape."),
                 io.Vae.Input(
                     "vae",
+                    optional=True,
                     tooltip="The VAE of Stable Diffusion 1.5, best vae-ft-mse-840000. Those of SDXL and "
-                    "others have different latents.",
+                    "others have different latents. The built-in model needs none.",
                 ),
                 MotionFeaturesSocket.Input("features", tooltip="From GGE Encode."),
                 *render_inputs(),
@@ -180,11 +183,10 @@ class Sampler(io.ComfyNode):
         cls,
         model: HostedModel,
         portrait: Tensor,
-        vae: VAE,
         features: MotionFeatures,
         seed: int,
-        steps: int = 20,
-        guidance_scale: float = 3.5,
+        steps: int = 0,
+        guidance_scale: float = 0.0,
         guidance_strength: float = 1.0,
         window_plan: str = "open-ended",
         overlap: int = 1,
@@ -194,14 +196,15 @@ class Sampler(io.ComfyNode):
         parts: int = 1,
         windows_per_batch: int = 0,
         save_every: int = 5,
+        vae: VAE | None = None,
         conditioning: list | None = None,
     ) -> io.NodeOutput:
         from ..magicportrait_core.render_options import ReenactOptions
         from .render import Share, render
 
         options = ReenactOptions(
-            steps=steps,
-            guidance_scale=guidance_scale,
+            steps=steps or None,
+            guidance_scale=guidance_scale or None,
             seed=seed,
             guidance_strength=guidance_strength,
             plan=PLANS[window_plan],

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from . import host
 from .loaders import with_landmarks
-from .sockets import FaceTrackSocket, HeadTrack, check_same_head
+from .sockets import FaceTrackSocket, HeadTrack, WarpSocket, check_same_head
 
 if TYPE_CHECKING:
+    from ..magicportrait_core.warp.compose import WarpFrame
     from ..magicportrait_core.warp.options import WarpOptions
+    from ..magicportrait_core.warped_portrait import WarpedPortrait
 
 HELD_DEGREES = 0.5  # less is not worth a word
 
@@ -113,6 +115,11 @@ class FlowWarpPreview(io.ComfyNode):
                     "yellow filled, red mouth, grey outside.",
                 ),
                 io.String.Output("report", tooltip="How much was made up, and where the motion was limited."),
+                WarpSocket.Output(
+                    "warp",
+                    tooltip="The same frames for GGE Encode and Decode Portrait, with models that start "
+                    "from them, such as the built-in one.",
+                ),
             ],
         )
 
@@ -137,7 +144,12 @@ class FlowWarpPreview(io.ComfyNode):
             check_same_head(portrait_track, aligned)
             clip = warp_clip(portrait, portrait_track, aligned, options, map_frames)
         return io.NodeOutput(
-            clip.images, clip.holes, clip.source_maps, clip.report, ui=host.show_text(clip.report)
+            clip.images,
+            clip.holes,
+            clip.source_maps,
+            clip.report,
+            clip.warp,
+            ui=host.show_text(clip.report),
         )
 
 
@@ -148,7 +160,35 @@ class WarpedClip:
     images: Tensor  # (F, H, W, 3)
     holes: Tensor  # (F, H, W)
     source_maps: Tensor  # (N, H, W, 3)
+    warp: WarpedPortrait
     report: str = ""
+
+    @classmethod
+    def empty(cls, picture: Tensor, frames: int, shown: int) -> WarpedClip:
+        """Room for the frames of the portrait (3, H, W), with source maps of `shown` of them."""
+        from ..magicportrait_core.media.image import to_levels
+        from ..magicportrait_core.warped_portrait import WarpedPortrait
+
+        height, width = picture.shape[-2:]
+        return cls(
+            torch.empty(frames, height, width, 3),
+            torch.empty(frames, height, width),
+            torch.empty(shown, height, width, 3),
+            WarpedPortrait(
+                to_levels(picture).movedim(-1, 0).contiguous(),
+                torch.empty(frames, 3, height, width, dtype=torch.uint8),
+                torch.empty(frames, 1, height, width, dtype=torch.uint8),
+            ),
+        )
+
+    def put(self, i: int, frame: WarpFrame) -> None:
+        """Frame number `i`, all but its source map."""
+        from ..magicportrait_core.media.image import to_levels
+
+        self.images[i] = host.to_image(frame.image[None])[0]
+        self.holes[i] = host.to_mask(frame.hole[None])[0]
+        self.warp.warp_levels[i] = to_levels(frame.image).movedim(-1, 0)
+        self.warp.labels[i, 0] = frame.source_map.to("cpu", torch.uint8)
 
 
 def warp_clip(
@@ -168,18 +208,13 @@ def warp_clip(
     head, portrait = head.to(device), portrait_track.track.to(device)
     source = host.interruptible(prepare_warp, head, picture, portrait, options)
     target = aligned.track.to(device)
-    frames, (height, width) = target.num_frames, picture.shape[-2:]
+    frames = target.num_frames
     shown = {frame: place for place, frame in enumerate(host.spread(frames, map_frames))}
-    clip = WarpedClip(
-        torch.empty(frames, height, width, 3),
-        torch.empty(frames, height, width),
-        torch.empty(len(shown), height, width, 3),
-    )
+    clip = WarpedClip.empty(picture, frames, len(shown))
     shares, held = [], []
     for i in range(frames):
         result = host.interruptible(warp_frame, source, target[i : i + 1])  # seconds for a 4K photo
-        clip.images[i] = host.to_image(result.image[None])[0]
-        clip.holes[i] = host.to_mask(result.hole[None])[0]
+        clip.put(i, result)
         if i in shown:
             clip.source_maps[shown[i]] = host.to_image(source_map_picture(result.source_map)[None])[0]
         shares.append(source_shares(result.source_map))

@@ -38,6 +38,7 @@ PREVIEW_HEIGHTS = {
     "MagicPortraitSaveTrack": 80,
     "MagicPortraitLoadTrack": 80,
     "MagicPortraitSampler": 320,
+    "MagicPortraitDecode": 320,
     "CLIPTextEncode": 100,
 }
 NOTE_WIDTH, NOTE_LINE = 620, 14  # pixels

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 # What the file widgets show until the user chooses; the demo and the tests use these names.
 PORTRAIT, DRIVING, TRACK = "portrait.png", "driving.mp4", "magicportrait/track_00001_.safetensors [output]"
+SMALL = "small (built in)"
 RELEASED = "released"  # models/magicportrait/released
+TWO_WORKERS = {"coupling": "independent segments", "parts": 2}
+PUBLISHED = {"steps": 20, "guidance_scale": 3.5}  # shown, though 0 would mean the same
 PROMPT = "A close up of a person."  # what the released model was trained with
 
 
@@ -117,10 +120,14 @@ def guidance(column: int, **inputs) -> dict:
     }
 
 
+def model(name: str, column: int) -> dict:
+    return {"model": Node("MagicPortraitLoadModel", "MagicPortrait", column, {"model": name}, 360)}
+
+
 def model_files(column: int) -> dict:
-    """The networks, and what the host brings for them."""
+    """The released networks, and what the host brings for them."""
     return {
-        "model": Node("MagicPortraitLoadModel", "MagicPortrait", column, {"model": RELEASED}, 360),
+        **model(RELEASED, column),
         "vae": Node("VAELoader", "VAE", column, {"vae_name": VAE_FILE.name}, files=(VAE_FILE,)),
         "clip": Node("CLIPLoader", "Text encoder", column, {"clip_name": TEXT_FILE.name}, files=(TEXT_FILE,)),
         "prompt": Node(
@@ -129,32 +136,43 @@ def model_files(column: int) -> dict:
     }
 
 
-def features(column: int) -> dict:
-    inputs = {"model": Out("model", "model"), "guidance": Out("guidance", "guidance")}
+def features(column: int, **inputs) -> dict:
+    inputs = {"model": Out("model", "model"), "guidance": Out("guidance", "guidance")} | inputs
     return {"features": Node("MagicPortraitEncodeGuidance", "Motion features", column, inputs)}
 
 
 def sampler(column: int, key: str = "sampler", title: str = "Sampler", **inputs) -> dict:
+    """With what every model needs."""
     inputs = {
         "model": Out("model", "model"),
         "portrait": Out("portrait", "IMAGE"),
-        "vae": Out("vae", "VAE"),
         "features": Out("features", "features"),
-        "conditioning": Out("prompt", "CONDITIONING"),
     } | inputs
     return {key: Node("MagicPortraitSampler", title, column, inputs, 340)}
 
 
-def result(column: int, *samplers: str) -> dict:
+def released_sampler(column: int, *names: str, **inputs) -> dict:
+    hosts = {"vae": Out("vae", "VAE"), "conditioning": Out("prompt", "CONDITIONING")}
+    return sampler(column, *names, **PUBLISHED, **hosts, **inputs)
+
+
+VAE_DECODE = "VAEDecode", "IMAGE", {"samples": Out("aggregate", "latent"), "vae": Out("vae", "VAE")}
+PORTRAIT_DECODE = (
+    "MagicPortraitDecode",
+    "image",
+    {"latent": Out("aggregate", "latent"), "model": Out("model", "model"), "warp": Out("warp", "warp")},
+)
+
+
+def result(column: int, *samplers: str, decode: tuple[str, str, dict] = VAE_DECODE) -> dict:
     """Segments to a video with the driver's sound and rate, in two columns."""
     segments = {f"segments.segments{i}": Out(key, "segments") for i, key in enumerate(samplers)}
+    kind, output, inputs = decode
     return {
         "aggregate": Node("MagicPortraitTemporalAggregate", "One timeline", column, segments),
-        "decode": Node(
-            "VAEDecode", "Frames", column, {"samples": Out("aggregate", "latent"), "vae": Out("vae", "VAE")}
-        ),
+        "decode": Node(kind, "Frames", column, inputs),
         **save_video(
-            "Save reenactment", Out("decode", "IMAGE"), "magicportrait/reenactment", column, FPS, AUDIO
+            "Save reenactment", Out("decode", output), "magicportrait/reenactment", column, FPS, AUDIO
         ),
     }
 
@@ -259,6 +277,35 @@ GRAPHS = {
             ),
         },
     ),
+    "reenactment_small": Graph(
+        """
+        ## A portrait is re-enacted, with the model that is built in
+        1. **Portrait**: choose a picture of one person.
+        2. **Driving video**: choose a clip of a face; sound and frame rate are kept.
+        3. Run. Nothing is downloaded, no GPU is needed.
+
+        *Move the portrait* bends the picture itself; the diffusion model sees that together with the
+        geometry, and repairs what the picture could not show. Compare *Save moving portrait* (bent only)
+        with *Save reenactment*. The small model is modest: **reenactment** uses the large released one.
+        """,
+        ("Inputs", "Track", "Align", "Geometry", "Sample", "Results", "", "Guidance", ""),
+        {
+            **INPUTS,
+            **model(SMALL, 0),
+            **track(1),
+            **align(Out("track", "track"), 2),
+            **warp(3),
+            **guidance(3),
+            **features(4, warp=Out("warp", "warp")),
+            **sampler(4),
+            **result(5, "sampler", decode=PORTRAIT_DECODE),
+            **save_video(
+                "Save moving portrait", Out("warp", "image"), "magicportrait/portrait_moves", 5, FPS, AUDIO
+            ),
+            **save_video("Save tracked head", Out("track", "overlay"), "magicportrait/tracked_head", 5, FPS),
+            **map_videos(7),
+        },
+    ),
     "reenactment": Graph(
         """
         ## A portrait is re-enacted by the diffusion model
@@ -280,7 +327,7 @@ GRAPHS = {
             **align(Out("track", "track"), 3),
             **guidance(4),
             **features(5),
-            **sampler(5),
+            **released_sampler(5),
             **result(6, "sampler"),
         },
     ),
@@ -306,7 +353,7 @@ GRAPHS = {
             **align(Out("track", "track"), 3),
             **guidance(4, image_frames=64),
             **features(5),
-            **sampler(5, save_every=2, overlap=4),
+            **released_sampler(5, save_every=2, overlap=4),
             **result(6, "sampler"),
         },
     ),
@@ -330,8 +377,10 @@ GRAPHS = {
             **align(Out("track", "track"), 3),
             **guidance(4),
             **features(5),
-            **sampler(5, "first", "Worker 1 of 2", coupling="independent segments", part=1, parts=2),
-            **sampler(5, "second", "Worker 2 of 2", coupling="independent segments", part=2, parts=2),
+            **released_sampler(5, "first", "Worker 1 of 2", coupling="independent segments", part=1, parts=2),
+            **released_sampler(
+                5, "second", "Worker 2 of 2", coupling="independent segments", part=2, parts=2
+            ),
             **result(6, "first", "second"),
         },
     ),

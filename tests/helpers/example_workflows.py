@@ -8,10 +8,15 @@ from pathlib import Path
 
 import av
 import numpy as np
-from comfy_client import Run
+import torch
+from comfy_client import ComfyClient, Run
 from comfy_server import ComfyServer
+from demo_pictures import read_video, write_driving, write_portrait, write_video
+from PIL import Image
+from safetensors.torch import load_file
 
 FOLDER = Path(__file__).resolve().parents[2] / "workflows"
+FRAMES, FPS = 12, 15  # of the toy clips: three windows of 6 frames
 
 
 def api(name: str) -> dict:
@@ -33,6 +38,49 @@ def saved_file(server: ComfyServer, workflow: dict, run: Run, title: str) -> Pat
     output = run.outputs[node_named(workflow, title)]
     (item,) = [item for items in output.values() for item in items if isinstance(item, dict)]
     return server.output_folder / item["subfolder"] / item["filename"]
+
+
+def keep_results(workflow: dict) -> None:
+    """Adds Latents (Save Latent) and Pictures (Save Image), from which Render reads what was made."""
+    for title, kind, inputs in (
+        ("Latents", "SaveLatent", {"samples": [node_named(workflow, "One timeline"), 0]}),
+        ("Pictures", "SaveImage", {"images": [node_named(workflow, "Frames"), 0]}),
+    ):
+        inputs["filename_prefix"] = "toy"
+        workflow[title] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+
+
+class Render:
+    """A workflow that was run, with nodes titled Pictures (Save Image) and Latents (Save Latent)."""
+
+    def __init__(self, client: ComfyClient, server: ComfyServer, workflow: dict):
+        self.server, self.workflow = server, workflow
+        self.run: Run = client.run(workflow)
+        assert self.run.status == "success", self.run.error
+
+    @property
+    def frames(self) -> np.ndarray:  # (F, H, W, 3), exactly; the host's video files differ from run to run
+        items = self.run.outputs[node_named(self.workflow, "Pictures")]["images"]
+        return np.stack([np.asarray(Image.open(self.server.output_folder / i["filename"])) for i in items])
+
+    @property
+    def latents(self) -> torch.Tensor:  # (F, C, h, w)
+        return load_file(saved_file(self.server, self.workflow, self.run, "Latents"))["latent_tensor"]
+
+    def executed(self, title: str) -> bool:
+        return node_named(self.workflow, title) in self.run.executed_nodes()
+
+
+def write_toy_inputs(folder: Path) -> None:
+    """A portrait of 128 x 256 pixels (small.png), two clips of one man (silent.mp4, other.mp4), and the first
+    with sound (spoken.mp4)."""
+    write_portrait(None, folder / "large.png")
+    Image.open(folder / "large.png").crop((128, 0, 384, 512)).resize((128, 256)).save(folder / "small.png")
+    write_driving(folder / "both.mp4", max_frames=2 * FRAMES)
+    frames = list(read_video(folder / "both.mp4"))
+    write_video(folder / "silent.mp4", frames[:FRAMES], Fraction(FPS))
+    write_video(folder / "other.mp4", frames[FRAMES:], Fraction(FPS))
+    add_sound(folder / "silent.mp4", folder / "spoken.mp4", FRAMES / FPS)
 
 
 def add_sound(silent: Path, target: Path, seconds: float, rate: int = 32000) -> None:

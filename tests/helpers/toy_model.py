@@ -8,13 +8,14 @@ random: it is a mosaic of 8 x 8 pixels, so that frames can be checked by hand.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from magicportrait_core.models.config import GuidanceEncoderConfig, ModelConfig, UNetConfig
+from magicportrait_core.models.config import SMALL, GuidanceEncoderConfig, ModelConfig, UNetConfig
 
 TOY = ModelConfig(
     name="toy",
@@ -23,6 +24,14 @@ TOY = ModelConfig(
     ),
     guidance=GuidanceEncoderConfig(block_out_channels=(8, 8, 16, 16), heads=2, norm_groups=8),
     window=6,  # so that short clips have several
+)
+TOY_SMALL = replace(  # as the built-in model: it repairs the warp, and needs neither VAE nor text encoder
+    SMALL,
+    name="toy_small",
+    unet=replace(SMALL.unet, block_out_channels=(16, 16, 32), heads=2, motion_heads=2),
+    guidance=replace(SMALL.guidance, block_out_channels=(8,), heads=2),
+    side=64,
+    window=6,
 )
 MODEL, VAE, TEXT_ENCODER = "toy", "taesd", "clip_l.safetensors"  # as the loader nodes call them
 TAESD_CHANNELS = 64
@@ -35,37 +44,41 @@ def write_models(models: Path) -> None:
     write_clip_l(models / "text_encoders" / TEXT_ENCODER)
 
 
-def write_model(folder: Path, config: ModelConfig = TOY, text: bool = False, seed: int = 0) -> Path:
-    """A MagicPortrait model in our converted format; text stores an embedding of the prompt in it."""
-    from magicportrait_core.checkpoints.writing import write_network
-    from magicportrait_core.models.appearance_net import AppearanceNet
-    from magicportrait_core.models.denoising_unet import DenoisingUNet
-    from magicportrait_core.models.guidance_encoder import GeometricGuidanceEncoder
+def write_model(
+    folder: Path,
+    config: ModelConfig = TOY,
+    text: bool | Tensor = False,
+    seed: int = 0,
+    untrained: bool = False,
+) -> Path:
+    """A MagicPortrait model in our converted format; text stores an embedding of the prompt in it.
 
-    networks = {
-        "denoising_unet": DenoisingUNet(config.unet),
-        "appearance_net": AppearanceNet(config.unet),
-        **{
-            f"guidance_encoder_{name}": GeometricGuidanceEncoder(
-                config.guidance, config.unet.block_out_channels[0]
-            )
-            for name in config.maps
-        },
-    }
+    untrained: as before the first step of training, else no weight is zero.
+    """
+    from magicportrait_core.checkpoints.writing import write_network
+    from magicportrait_core.models.initial import new_networks
+
     folder.mkdir(parents=True, exist_ok=True)
-    for i, (role, network) in enumerate(networks.items()):
+    for i, (role, network) in enumerate(new_networks(config, seed).by_role().items()):
         generator = torch.Generator().manual_seed(1000 * seed + i)
-        randomise(network, generator)
-        embedding = torch.randn(1, 77, config.unet.text_dim, generator=generator) if text else None
+        if not untrained:
+            randomise(network, generator)
+        if text is True:
+            text = torch.randn(1, 77, config.unet.text_dim, generator=generator)
         write_network(
             folder / f"{role}.safetensors",
             network,
             role,
             config,
             {"source": "tests/helpers/toy_model.py"},
-            text=embedding if role == "denoising_unet" else None,
+            text=text if role == "denoising_unet" and text is not False else None,
         )
     return folder
+
+
+def write_small_model(folder: Path, config: ModelConfig = TOY_SMALL, **how) -> Path:
+    """A warp-preconditioned model at toy size; untrained, its one-step result is the warp itself."""
+    return write_model(folder, config, torch.zeros(1, 1, config.unet.text_dim), **how)
 
 
 def randomise(module: nn.Module, generator: torch.Generator) -> nn.Module:

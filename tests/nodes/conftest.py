@@ -99,16 +99,28 @@ def object_info(client) -> dict:
 
 @pytest.fixture(scope="session")
 def toy_models(server) -> None:
-    """A toy MagicPortrait with and without a text embedding, an autoencoder and a text encoder."""
-    from toy_model import write_model, write_models
+    """A toy MagicPortrait with and without a text embedding, an autoencoder and a text encoder; small models
+    that start from the warp, of random weights and as they are before their training."""
+    from toy_model import write_model, write_models, write_small_model
 
     models = server.base / "models"
     write_models(models)
     write_model(models / "magicportrait" / "toy_with_text", text=True)
+    write_small_model(models / "magicportrait" / "toy_small")
+    write_small_model(models / "magicportrait" / "toy_untrained", untrained=True)
     yield
     (
         models / "text_encoders" / "clip_l.safetensors"
     ).unlink()  # 250 MB; pytest keeps folders of three sessions
+
+
+@pytest.fixture(scope="session")
+def toy_inputs(server) -> Path:
+    """The input folder with a small portrait and clips of one man, one of them with sound."""
+    from example_workflows import write_toy_inputs
+
+    write_toy_inputs(server.input_folder)
+    return server.input_folder
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import folder_paths
 import pytest
 import torch
 from comfy_api.latest import io
+from magicportrait_pack.magicportrait_core import built_in
+from magicportrait_pack.magicportrait_core.models.config import SD15, SMALL
 from magicportrait_pack.nodes import (
     NODES,
     aggregation,
@@ -46,15 +49,34 @@ def models(tmp_path, monkeypatch):
     folder_paths.filename_list_cache.pop(host.MODEL_KIND, None)
 
 
+def choice_of_a_new_node() -> str:
+    return inputs_of(model_files.LoadModel)["model"].default
+
+
 def test_folders_with_a_denoising_unet_are_models(models):
-    assert model_files.model_choices() == ["deep/er", "mine", "released"]
+    assert model_files.model_choices() == ["deep/er", "mine", "small (built in)", "released"]
+    assert choice_of_a_new_node() == "deep/er", "who has models of their own wants these"
 
 
 def test_the_place_of_the_published_files_is_listed_once(models):
     (models / "released").mkdir()
     (models / "released/denoising_unet.pth").write_bytes(b"")
     folder_paths.filename_list_cache.pop(host.MODEL_KIND, None)
-    assert model_files.model_choices() == ["deep/er", "mine", "released"]
+    assert model_files.model_choices() == ["deep/er", "mine", "released", "small (built in)"]
+
+
+def test_without_any_file_the_built_in_model_is_chosen(models):
+    for name in ("mine", "deep"):
+        shutil.rmtree(models / name)
+    folder_paths.filename_list_cache.pop(host.MODEL_KIND, None)
+    assert model_files.model_choices() == ["small (built in)", "released"]
+    assert choice_of_a_new_node() == "small (built in)"
+
+
+def test_a_built_in_model_that_did_not_come_along_is_explained(models, monkeypatch):
+    monkeypatch.setattr(built_in, "_FOLDER", models / "nowhere")
+    text = model_files.LoadModel.validate_inputs("small (built in)")
+    assert "is not in this copy of the package" in text and "install the package again" in text
 
 
 def test_files_of_models_are_no_heads(models):
@@ -126,9 +148,10 @@ def test_strengths_are_one_by_default_and_reach_zero(node, name):
     assert (item.min, item.default, item.max) == (0, 1, 2) and math.isclose(item.step, 0.05)
 
 
-def test_the_defaults_are_the_published_ones():
+def test_the_defaults_are_as_usual_for_the_model():
     defaults = {name: getattr(item, "default", None) for name, item in inputs_of(sampling.Sampler).items()}
-    assert (defaults["steps"], defaults["guidance_scale"], defaults["seed"]) == (20, 3.5, 42)
+    assert (defaults["steps"], defaults["guidance_scale"], defaults["seed"]) == (0, 0, 42)
+    assert (SD15.steps, SD15.guidance_scale) == (20, 3.5) and (SMALL.steps, SMALL.guidance_scale) == (1, 1)
     assert defaults["window_plan"] == "open-ended" and defaults["overlap"] == 1
     assert inputs_of(sampling.Sampler)["seed"].control_after_generate
 

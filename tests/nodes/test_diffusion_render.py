@@ -12,6 +12,7 @@ import latent_preview
 import pytest
 import torch
 from comfy.cli_args import LatentPreviewMethod, args
+from magicportrait_pack.magicportrait_core.autoencoder import Autoencoder
 from magicportrait_pack.magicportrait_core.diffusion.aggregation import merge_segments
 from magicportrait_pack.magicportrait_core.guidance import GuidanceMaps
 from magicportrait_pack.magicportrait_core.pipeline import animate
@@ -69,17 +70,18 @@ def whole(model, vae, features):
 
 
 def test_the_nodes_give_what_the_library_gives(model, vae, features, whole):
-    class Library:
-        """The host's VAE as the library's Autoencoder."""
+    class Library(Autoencoder):
+        """The host's VAE as the library's."""
 
-        vae, name, fingerprint, latent_channels, pixels_per_cell = torch.nn.Linear(1, 1), "toy", "", 4, 8
-        vae.config = SimpleNamespace(scaling_factor=TOY.latent_scale)
+        fingerprint, latent_channels, pixels_per_cell = "", 4, 8
 
-        @staticmethod
-        def encode(pictures):
+        def encode(self, pictures):
             return vae.encode(host.to_image(pictures))
 
-    expected = animate(PORTRAIT, maps(), toy_model(), Library, TEXT[0][0], replace(OPTIONS, shorter_side=64))
+    network = torch.nn.Linear(1, 1)
+    network.config = SimpleNamespace(scaling_factor=TOY.latent_scale)
+    options = replace(OPTIONS, shorter_side=64)
+    expected = animate(PORTRAIT, maps(), toy_model(), Library(network, "toy"), TEXT[0][0], options)
     torch.testing.assert_close(merge_segments([whole]), expected, rtol=0, atol=1e-5)
     assert expected.std() > 0.1
 
@@ -209,9 +211,9 @@ def test_another_seed_does_not_go_on_from_a_state(model, vae, features, monkeypa
 
 
 def test_another_vae_is_another_render(vae, tmp_path):
-    first = foreign_inputs.vae_fingerprint(vae)
-    assert foreign_inputs.vae_fingerprint(taesd(tmp_path, "taesd", 4)) == first
-    assert foreign_inputs.vae_fingerprint(taesd(tmp_path, "taesd", 4, scale=0.13025)) != first
+    first = foreign_inputs.vae_fingerprint(vae, TOY)
+    assert foreign_inputs.vae_fingerprint(taesd(tmp_path, "taesd", 4), TOY) == first
+    assert foreign_inputs.vae_fingerprint(taesd(tmp_path, "taesd", 4, scale=0.13025), TOY) != first
 
 
 def test_forgotten_states_are_removed(monkeypatch):

@@ -1,10 +1,12 @@
 """VAE and CONDITIONING of other nodes: what the sampler takes of them, and what it says of the unfit."""
 
+from types import SimpleNamespace
+
 import comfy.sd
 import pytest
 import torch
 from magicportrait_pack.nodes import foreign_inputs
-from toy_model import TOY, randomise
+from toy_model import TOY, TOY_SMALL, randomise
 from toy_render import PORTRAIT, TEXT, TOKENS, random, taesd, toy_model
 
 
@@ -45,9 +47,26 @@ def test_a_vae_of_another_family_is_named(tmp_path):
         foreign_inputs.check_vae(other, TOY)
 
 
-def test_an_empty_vae_is_named():
-    with pytest.raises(ValueError, match="vae is empty, the checkpoint it comes from has none"):
-        foreign_inputs.check_vae(None, TOY)
+@pytest.mark.parametrize("vae", [None, SimpleNamespace(first_stage_model=None)])
+def test_no_vae_is_named(vae):
+    with pytest.raises(ValueError, match="vae is not connected, or the checkpoint .* the model 'toy' needs"):
+        foreign_inputs.check_vae(vae, TOY)
+
+
+def test_models_of_pixels_need_no_vae_and_look_at_none(vae):
+    pixels = PORTRAIT[:, :64, :96]
+    for given in (None, vae):
+        foreign_inputs.check_vae(given, TOY_SMALL)
+        latents = foreign_inputs.encode_portrait(given, pixels, TOY_SMALL)
+        assert latents.shape == (1, 48, 16, 24)
+        torch.testing.assert_close(latents[0, :16, 2, 5], pixels[0, 8:12, 20:24].reshape(-1))
+    assert foreign_inputs.vae_fingerprint(vae, TOY_SMALL) == foreign_inputs.vae_fingerprint(None, TOY_SMALL)
+
+
+def test_conditioning_for_a_model_that_brings_its_own_is_explained():
+    own = torch.zeros(1, 1, 16)
+    with pytest.raises(ValueError, match="brings its own text embedding along: disconnect conditioning"):
+        foreign_inputs.text_embedding([[random(1, 77, 768), {}]], toy_model(own))
 
 
 def test_a_vae_that_overflows_is_explained(vae, monkeypatch):

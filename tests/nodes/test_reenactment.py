@@ -5,56 +5,23 @@ from __future__ import annotations
 import io
 import re
 import time
-from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 import torch
-from comfy_client import ComfyClient, Run
+from comfy_client import ComfyClient
 from comfy_server import ComfyServer, local_interpreter
-from demo_pictures import read_video, write_driving, write_portrait, write_video
-from example_workflows import add_sound, api, inputs_of, node_named, saved_file
+from demo_pictures import read_video
+from example_workflows import FPS, FRAMES, Render, api, inputs_of, keep_results, node_named, saved_file
 from PIL import Image
-from safetensors.torch import load_file
 
-FRAMES, FPS = 12, 15  # three windows of 6 frames
 SIZE = (128, 64)  # height, width: not square, so that a mistaken order of axes shows
 
 
 @pytest.fixture(scope="module")
-def inputs(server, toy_models):
-    """A small portrait, two clips of one man, one with sound."""
-    folder = server.input_folder
-    write_portrait(None, folder / "large.png")
-    Image.open(folder / "large.png").crop((128, 0, 384, 512)).resize((128, 256)).save(folder / "small.png")
-    write_driving(folder / "both.mp4", max_frames=2 * FRAMES)
-    frames = list(read_video(folder / "both.mp4"))
-    write_video(folder / "silent.mp4", frames[:FRAMES], Fraction(FPS))
-    write_video(folder / "other.mp4", frames[FRAMES:], Fraction(FPS))
-    add_sound(folder / "silent.mp4", folder / "spoken.mp4", FRAMES / FPS)
-    return folder
-
-
-class Render:
-    """A workflow at toy size, what became of it, and its latents."""
-
-    def __init__(self, client, server, workflow: dict):
-        self.server, self.workflow = server, workflow
-        self.run: Run = client.run(workflow)
-        assert self.run.status == "success", self.run.error
-
-    @property
-    def frames(self) -> np.ndarray:  # (F, H, W, 3), exactly; the host's video files differ from run to run
-        items = self.run.outputs[node_named(self.workflow, "Pictures")]["images"]
-        return np.stack([np.asarray(Image.open(self.server.output_folder / i["filename"])) for i in items])
-
-    @property
-    def latents(self) -> torch.Tensor:  # (F, 4, h, w)
-        return load_file(saved_file(self.server, self.workflow, self.run, "Latents"))["latent_tensor"]
-
-    def executed(self, title: str) -> bool:
-        return node_named(self.workflow, title) in self.run.executed_nodes()
+def inputs(toy_models, toy_inputs):
+    return toy_inputs
 
 
 def toy(
@@ -78,12 +45,7 @@ def toy(
     for node in workflow.values():
         if node["class_type"] == "MagicPortraitSampler":
             node["inputs"] |= {"steps": 3, "save_every": 0, **(sampler or {})}  # no state to go on from
-    for title, kind, inputs in (
-        ("Latents", "SaveLatent", {"samples": [node_named(workflow, "One timeline"), 0]}),
-        ("Pictures", "SaveImage", {"images": [node_named(workflow, "Frames"), 0]}),
-    ):
-        inputs["filename_prefix"] = "toy"
-        workflow[title] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
+    keep_results(workflow)
     return workflow
 
 

@@ -17,6 +17,7 @@ NODES = {
     "MagicPortraitEncodeGuidance",
     "MagicPortraitSampler",
     "MagicPortraitTemporalAggregate",
+    "MagicPortraitDecode",
     "MagicPortraitSaveSegments",
     "MagicPortraitLoadSegments",
 }
