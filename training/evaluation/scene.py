@@ -1,0 +1,116 @@
+"""A pair made ready: portrait, wanted motion, truth where there is one, and the warp that all share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from magicportrait_core.alignment import StructuredFaceAlignment, align, neutral_frame
+from magicportrait_core.appearance import appearance_from_portrait
+from magicportrait_core.media.image import from_levels, resize
+from magicportrait_core.models.model import MagicPortraitModel
+from magicportrait_core.pipeline import RenderedMaps, animate, decode_clip
+from magicportrait_core.reference import map_size, working_size
+from magicportrait_core.render_options import ReenactOptions
+from magicportrait_core.tracking.track import FaceTrack
+from magicportrait_core.warp.source import prepare_warp
+from magicportrait_core.warped_portrait import WarpedPortrait, record_warp
+from training.evaluation.footage import Footage, OnStage, Tools, ignore, levels
+from training.evaluation.motion import Request, head_masks
+
+# The truth is the driver itself, so the head follows it wholly: in place and size too, shoulders as tracked.
+FOLLOW_ALL = StructuredFaceAlignment(mode="absolute", carry="whole", follow_place=1.0)
+
+
+@dataclass(frozen=True)
+class Scene:
+    name: str
+    portrait: Tensor  # (3, H, W) uint8
+    portrait_track: FaceTrack  # 1 frame
+    driver: Footage
+    request: Request
+    head: Tensor  # (F, 1, H, W) bool, where the head should stand
+    portrait_head: Tensor  # (1, 1, H, W) bool, where it stands in the portrait
+    warped: WarpedPortrait
+    truth: Tensor | None  # (F, 3, H, W) uint8; of self-reenactment
+    counted: tuple[int, ...]  # frames of the truth that are not the portrait itself
+
+    @property
+    def num_frames(self) -> int:
+        return self.request.track.num_frames
+
+
+def self_scene(name: str, clip: Footage, tools: Tools, on_stage: OnStage = ignore) -> Scene:
+    """The clip drives its own most frontal, most neutral frame, with the tracks that are the truth's."""
+    chosen = neutral_frame(clip.track[0], clip.track, absolute_rotation=True)
+    portrait = clip[chosen]
+    target = align(portrait.track, clip.track, FOLLOW_ALL).track
+    request = Request.of_truth(target, clip.track)
+    counted = tuple(i for i in range(len(clip.frames)) if i != chosen)
+    return _scene(name, portrait, clip, request, tools, clip.frames, counted, on_stage)
+
+
+def cross_scene(
+    name: str, portrait: Footage, clip: Footage, tools: Tools, on_stage: OnStage = ignore
+) -> Scene:
+    """The portrait with the clip's motion, aligned as by default."""
+    target = align(portrait.track, clip.track).track
+    request = Request.of_aligned(target, tools.head)
+    return _scene(name, portrait, clip, request, tools, None, (), on_stage)
+
+
+def _scene(
+    name: str,
+    portrait: Footage,
+    clip: Footage,
+    request: Request,
+    tools: Tools,
+    truth: Tensor | None,
+    counted: tuple[int, ...],
+    on_stage: OnStage,
+) -> Scene:
+    on_stage("warping")
+    picture = from_levels(portrait.frames[0].movedim(0, -1))
+    size = tuple(picture.shape[-2:])
+    source = prepare_warp(tools.head, picture, portrait.track)
+    return Scene(
+        name=name,
+        portrait=portrait.frames[0],
+        portrait_track=portrait.track,
+        driver=clip,
+        request=request,
+        head=head_masks(request.track, tools.head, size),
+        portrait_head=head_masks(portrait.track, tools.head, size),
+        warped=record_warp(source, request.track),
+        truth=truth,
+        counted=counted,
+    )
+
+
+def network_frames(
+    scene: Scene,
+    model: MagicPortraitModel,
+    tools: Tools,
+    options: ReenactOptions,
+    vae: object | None = None,  # Autoencoder, of models that work on latents
+    text: Tensor | None = None,
+    device: torch.device | None = None,
+    on_stage: OnStage = ignore,
+) -> Tensor:  # (F, 3, H, W) uint8, of the portrait's size
+    """What the pipeline makes of the scene, as users get it but for the size of released models' pictures,
+    which is brought to the portrait's."""
+    size = tuple(scene.portrait.shape[-2:])
+    picture = from_levels(scene.portrait.movedim(0, -1))
+    working = working_size(size, model.config, options.shorter_side)
+    appearance = appearance_from_portrait(tools.head, scene.portrait_track, picture)
+    maps = RenderedMaps(tools.head, scene.request.track, appearance, map_size(size, working))
+    told = {
+        "device": device,
+        "warped": scene.warped if model.config.reads_warp else None,
+        "on_progress": lambda stage, done, total: on_stage(f"network: {stage} {done} of {total}"),
+    }
+    latents = animate(picture, maps, model, vae, text, options, **told)
+    frames = decode_clip(latents, model, vae, size, **told)
+    return torch.stack([levels(resize(frame, size)) for frame in frames])
