@@ -192,3 +192,16 @@ def test_too_little_memory_is_no_verdict():
 
     with pytest.raises(torch.OutOfMemoryError):
         joint_attention._passes_self_test(full, CPU, torch.float32, 8)
+
+
+@pytest.mark.parametrize("tokens", [5, 64])
+def test_attention_and_its_gradient_are_those_of_the_fused_operator(tokens):
+    """With gradients the CPU takes the plain formula."""
+    generator = torch.Generator().manual_seed(tokens)
+    q, k, v = (torch.randn(2, 3, tokens, 8, generator=generator).requires_grad_() for _ in range(3))
+    found = attend(q, k, v)
+    expected = F.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(out.square().sum(), (q, k, v)) for out in (found, expected)]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
