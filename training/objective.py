@@ -6,8 +6,8 @@
 the timestep where sampling starts, whose latents are noise alone: that is sampling in one step. The others
 are at later timesteps of samplings in 2 to `most_steps` steps. Sampling gets there with latents made from its
 own earlier estimate, and so have these rows: from the model's estimate at the first timestep and the noise it
-came from. (Where sampling starts from noise, half of them have the truth with noise instead.) A model that has
-only seen the truth takes the faults of its own estimate for detail, and gets worse with each step.
+came from. (Where sampling starts from noise, half of them have the truth with noise instead.) A model that
+has only seen the truth takes the faults of its own estimate for detail, and gets worse with each step.
 """
 
 from __future__ import annotations
