@@ -60,7 +60,10 @@ class Render:
 
     @property
     def frames(self) -> np.ndarray:  # (F, H, W, 3), exactly; the host's video files differ from run to run
-        items = self.run.outputs[node_named(self.workflow, "Pictures")]["images"]
+        return self.pictures("Pictures")
+
+    def pictures(self, title: str) -> np.ndarray:  # (F, H, W, 3), of a Save Image node
+        items = self.run.outputs[node_named(self.workflow, title)]["images"]
         return np.stack([np.asarray(Image.open(self.server.output_folder / i["filename"])) for i in items])
 
     @property
