@@ -24,6 +24,7 @@ from .diffusion.noise import frame_noise
 from .diffusion.sampler import sample_clip
 from .diffusion.schedule import ddim_schedule
 from .diffusion.state import StateFile
+from .face_view import ViewedWarp, face_view
 from .guidance import GuidanceMaps, render_guidance
 from .head.assets import load_head
 from .media.image import resize
@@ -91,14 +92,17 @@ def reenact(
 ) -> Reenactment:
     """The portrait with the driver's expression and head motion.
 
+    Warp-preconditioned models see the square around the face; around it, the result is the warped portrait.
     Raises ValueError with one sentence for input that cannot work: no face, a foreign VAE, values out of
     range. When anything interrupts the sampling and `options.state_file` is given, the same call goes on.
     """
     config, options = model.config, (options or ReenactOptions()).for_model(model.config)
     check_inputs(model, vae, text, options)
-    if config.reads_warp:
+    on_face = config.prior is not None  # the networks look at the face alone, and correct the warp there
+    if on_face:
         portrait = resize(portrait, output_size(picture_size(portrait), options))
-    size = working_size(picture_size(portrait), config, options.shorter_side)
+    # What cannot be sampled is refused before the work begins.
+    working_size((1, 1) if on_face else picture_size(portrait), config, options.shorter_side)
 
     head, landmarker = head or load_head(), landmarker or load_landmarker()
     portrait_track = track_portrait(portrait, landmarker, head, tracking)
@@ -112,21 +116,26 @@ def reenact(
         on_step=lambda done, total: on_progress("fit", done, total),
     )
     aligned = align(portrait_track, driving_track, alignment)
-    appearance = appearance_from_portrait(head, portrait_track, portrait)
-    maps = RenderedMaps(head, aligned.track, appearance, map_size(picture_size(portrait), size))
-    warped = None
+    track, still, warped = aligned.track, portrait, None
     if config.reads_warp:
         warped = record_warp(
             prepare_warp(head, portrait, portrait_track),
-            aligned.track,
+            track,
             on_frame=lambda done, total: on_progress("warp", done, total),
             store=options.warp_file,
         )
+    if on_face:
+        warped = ViewedWarp(warped, face_view(head, track))
+        track, still = warped.view.cut_track(track), warped.view.cut(portrait)
+    appearance = appearance_from_portrait(head, portrait_track, portrait)
+    size = working_size(picture_size(still), config, options.shorter_side)
+    maps = RenderedMaps(head, track, appearance, map_size(picture_size(still), size))
 
-    told = {"device": device, "warped": warped, "on_progress": on_progress}
-    latents = animate(portrait, maps, model, vae, text, options, **told)
+    told = {"device": device, "on_progress": on_progress}
+    latents = animate(still, maps, model, vae, text, options, warped=warped, **told)
 
-    frames = decode_clip(latents, model, vae, picture_size(portrait), **told)
+    frames = decode_clip(latents, model, vae, picture_size(still), warped=warped if on_face else None, **told)
+    frames = warped.paste(frames) if on_face else frames
     return Reenactment(frames, latents.shape[1], driving_track.fps, aligned.warnings)
 
 
