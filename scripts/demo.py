@@ -1,7 +1,8 @@
-"""A portrait moves with a driving clip, made by a workflow in a real ComfyUI on the CPU.
+"""A portrait moves with a driving clip: the built-in model, by a workflow in a real ComfyUI on the CPU.
 
     python scripts/demo.py                                     set up what is missing, then run
     python scripts/demo.py --portrait me.jpg --driver her.mp4  your own picture and clip
+    python scripts/demo.py --model runs/motion/model           a small model that you trained
 
 Results go to demo_output/: portrait_moves.mp4, side_by_side.mp4, contact_sheet.png and report.txt.
 The first run installs ComfyUI in a cached folder (see scripts/host.py); the next ones need no network.
@@ -10,7 +11,6 @@ The first run installs ComfyUI in a cached folder (see scripts/host.py); the nex
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import subprocess
@@ -21,17 +21,9 @@ from pathlib import Path
 from host import HostError, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKFLOW = ROOT / "workflows" / "api" / "portrait_warp_preview.json"
+OWN_MODEL = "own"  # what --model is called in the demo's ComfyUI
+BUILT_IN = ROOT / "magicportrait_core" / "assets" / "small" / "denoising_unet.safetensors"
 INSIDE = "MAGICPORTRAIT_DEMO_INSIDE"  # set when this runs in the host's own Python
-# Titles of the workflow's saving nodes, and what their videos are called in the results.
-SAVED = {
-    "Save tracked head": "driver, tracked head",
-    "Save depth": "depth",
-    "Save normal": "normal",
-    "Save render": "render",
-    "Save moving portrait": "portrait moves",
-}
-RESULT = "portrait moves"
 
 
 def arguments() -> argparse.Namespace:
@@ -44,6 +36,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--driver", type=Path, metavar="FILE", help="video or animated WebP of a face")
     parser.add_argument(
         "--frames", type=frame_count, default=0, metavar="N", help="use only the first N frames of the clip"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FOLDER", help="small model of your own instead of the built-in one"
     )
     parser.add_argument(
         "--pictures", action="store_true", help="also renew docs/demo.webp and the pictures of the templates"
@@ -104,8 +99,12 @@ def run_inside(options: argparse.Namespace) -> int:
 def animate(options: argparse.Namespace) -> int:
     from comfy_client import ComfyClient
     from comfy_server import ComfyServer, local_interpreter
-    from demo_pictures import place_driving, write_portrait
+    from demo_pictures import PictureError, place_driving, write_portrait
+    from demo_results import GEOMETRY, read_workflow, write_results
 
+    show = chosen_show(options)
+    if options.pictures and show.result == GEOMETRY:
+        raise PictureError("--pictures shows what the diffusion model does: it needs the built-in model.")
     cache = Path(os.environ["MAGICPORTRAIT_CACHE"])
     base, log = cache / "demo", cache / "logs" / "demo_server.log"
     shutil.rmtree(base, ignore_errors=True)
@@ -113,27 +112,55 @@ def animate(options: argparse.Namespace) -> int:
     portrait = base / "input" / "portrait.png"
     write_portrait(options.portrait, portrait)
     driving = place_driving(options.driver, base / "input")
+    if options.model:
+        place_model(options.model, base / "models" / "magicportrait")
 
     print("Starting ComfyUI ...", flush=True)
     begun = time.monotonic()
     with ComfyServer(local_interpreter(), Path(os.environ["COMFYUI_PATH"]), base, log) as server:
         print(f"  ready after {time.monotonic() - begun:.0f} s at {server.url}; log: {log}")
-        workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+        workflow = read_workflow(show)
         set_input(workflow, "LoadImage", "image", portrait.name)
         set_input(workflow, "LoadVideo", "file", driving.name)
         set_input(workflow, "MagicPortraitTrackVideo", "frame_limit", options.frames)
+        if options.model:
+            set_input(workflow, "MagicPortraitLoadModel", "model", OWN_MODEL)
         progress = Progress(workflow)
         run = ComfyClient(server.url).run(workflow, on_event=progress)
         progress.close()
         if run.status != "success":
             print(f"\nerror: {run.error or run.status}\n  the server's log: {log}", file=sys.stderr)
             return 1
-    columns = write_results(options.output, workflow, run, portrait, base / "output")
+    columns = write_results(options.output, show, workflow, run, portrait, base / "output")
     if options.pictures:
         from demo_pictures import read_video, write_documentation
 
         write_documentation(ROOT, {**columns, "driver": list(read_video(driving))})
     return 0
+
+
+def place_model(folder: Path, models: Path) -> None:
+    """Copy the files of a model to where ComfyUI looks for models."""
+    from demo_pictures import PictureError
+
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else []
+    if not files:
+        raise PictureError(
+            f"{folder} has no model files: name a folder with denoising_unet.safetensors and its companions."
+        )
+    (models / OWN_MODEL).mkdir(parents=True)
+    for file in files:
+        shutil.copyfile(file, models / OWN_MODEL / file.name)
+
+
+def chosen_show(options: argparse.Namespace):
+    """What to show: the diffusion model, or geometry alone where there is none; says so."""
+    from demo_results import PREVIEW, REENACTMENT
+
+    if options.model or BUILT_IN.is_file():
+        return REENACTMENT
+    print(f"The built-in model is not here ({BUILT_IN} is missing): showing geometry alone.", flush=True)
+    return PREVIEW
 
 
 def set_input(workflow: dict, class_type: str, name: str, value: str | int) -> None:
@@ -179,54 +206,6 @@ class Progress:
         line = f"  {self.titles.get(self.node, self.node):<34} {text}"
         self.out.write((f"\r{line:<86}" if self.live else line) + end)
         self.out.flush()
-
-
-def write_results(folder: Path, workflow: dict, run, portrait: Path, outputs: Path) -> dict:
-    """Lay the workflow's videos out for people and say where they are; returns the frames by label."""
-    import numpy as np
-    from demo_pictures import contact_sheet, open_picture, read_video, side_by_side, video_fps, write_video
-
-    print("Laying out the results ...", flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        SAVED[title]: path for title, path in saved_videos(workflow, run, outputs).items() if title in SAVED
-    }
-    columns = {"portrait": [np.asarray(open_picture(portrait).convert("RGB"))]}
-    columns |= {label: list(read_video(files[label])) for label in SAVED.values()}
-    fps = video_fps(files[RESULT])
-    shutil.copyfile(files[RESULT], folder / "portrait_moves.mp4")
-    write_video(folder / "side_by_side.mp4", side_by_side(columns), fps)
-    contact_sheet(columns).save(folder / "contact_sheet.png")
-    (folder / "report.txt").write_text(report(workflow, run), encoding="utf-8")
-    for name in ("portrait_moves.mp4", "side_by_side.mp4", "contact_sheet.png", "report.txt"):
-        print(f"  {folder / name}")
-    return columns
-
-
-def saved_videos(workflow: dict, run, outputs: Path) -> dict[str, Path]:
-    """Title of each saving node -> its file."""
-    found = {}
-    for key, output in run.outputs.items():
-        for items in output.values():
-            for item in items:
-                if isinstance(item, dict) and item.get("type") == "output":
-                    found[workflow[key]["_meta"]["title"]] = outputs / item["subfolder"] / item["filename"]
-    return found
-
-
-def report(workflow: dict, run) -> str:
-    """The texts that the workflow's nodes wrote, under their titles, and the time each node took."""
-    parts = []
-    for key, output in sorted(run.outputs.items(), key=lambda item: int(item[0])):
-        if "text" in output:
-            parts.append(f"{workflow[key]['_meta']['title']}\n" + "\n".join(map(str, output["text"])))
-    starts = [(event.time, event.node) for event in run.of_kind("executing") if event.node]
-    ends = [time for time, _ in starts[1:]] + [run.seconds]
-    lines = [
-        f"{workflow[node]['_meta']['title']:<32} {end - begin:7.2f} s"
-        for (begin, node), end in zip(starts, ends, strict=True)
-    ]
-    return "\n\n".join([*parts, "Time\n" + "\n".join([*lines, f"{'all':<32} {run.seconds:7.2f} s"])]) + "\n"
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def contact_sheet(columns: dict[str, list[np.ndarray]], rows: int = 5, side: int
 
 def write_documentation(root: Path, columns: dict[str, list[np.ndarray]]) -> None:
     """The moving picture of the README and the pictures that ComfyUI's template browser shows."""
-    shown = ("portrait", "driver", "driver, tracked head", "normal", "portrait moves")
+    shown = ("portrait", "driver", "normal", "flow preview", "diffusion result")
     count = max(len(frames) for frames in columns.values())
     strips = [
         grid(
@@ -192,11 +192,12 @@ def write_documentation(root: Path, columns: dict[str, list[np.ndarray]]) -> Non
         quality=60,
     )
     templates = {
-        "portrait_warp_preview": ("driver, tracked head", "portrait moves"),
+        "portrait_warp_preview": ("driver, tracked head", "flow preview"),
         "guidance_maps": ("depth", "normal"),
         "save_track": ("driver, tracked head",),
-        "reuse_saved_track": ("portrait", "portrait moves"),
-        # What goes into the diffusion model; its weights are not here, so neither are its results.
+        "reuse_saved_track": ("portrait", "flow preview"),
+        "reenactment_small": ("portrait", "diffusion result"),
+        # What goes into the paper's networks; their weights are not here, so neither are their results.
         "reenactment": ("portrait", "normal"),
         "reenactment_long": ("driver, tracked head", "normal"),
         "reenactment_two_workers": ("normal", "depth"),

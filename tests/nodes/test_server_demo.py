@@ -7,9 +7,16 @@ import sys
 from pathlib import Path
 
 import demo
+import numpy as np
+import pytest
+import torch
 from comfy_client import Event
-from demo_pictures import read_video
+from demo_pictures import LABEL_HEIGHT, read_video
 from PIL import Image
+
+from magicportrait_core.checkpoints.writing import write_network
+from magicportrait_core.models.config import SMALL
+from magicportrait_core.models.initial import new_networks
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 4
@@ -32,16 +39,47 @@ def run_demo(comfyui: Path, folder: Path, *arguments: str) -> subprocess.Complet
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-def test_demo_leaves_videos_a_sheet_and_a_report(comfyui, tmp_path):
-    run = run_demo(comfyui, tmp_path, "--frames", str(FRAMES))
+@pytest.fixture(scope="module")
+def untrained_model(tmp_path_factory) -> Path:
+    """A small model as it is before its training: what it gives is the flow preview."""
+    folder = tmp_path_factory.mktemp("model")
+    networks = new_networks(SMALL)
+    parts = {"denoising_unet": networks.denoising_unet, "appearance_net": networks.appearance_net}
+    parts |= {f"guidance_encoder_{name}": networks.guidance_encoders[name] for name in SMALL.maps}
+    for role, network in parts.items():
+        text = torch.zeros(1, 1, SMALL.unet.text_dim) if role == "denoising_unet" else None
+        write_network(folder / f"{role}.safetensors", network, role, SMALL, {}, text=text)
+    return folder
+
+
+def test_demo_shows_a_model_beside_geometry_and_says_what_it_changed(comfyui, tmp_path, untrained_model):
+    run = run_demo(comfyui, tmp_path, "--frames", str(FRAMES), "--model", str(untrained_model))
     assert run.returncode == 0, run.stdout + run.stderr
     results = tmp_path / "results"
     assert len(list(read_video(results / "portrait_moves.mp4"))) == FRAMES
     frames = list(read_video(results / "side_by_side.mp4"))
     assert len(frames) == FRAMES and frames[0].shape == (820, 1152, 3)  # two rows of three panels with labels
+    preview, result = frames[-1][410:, 384:768].astype(int), frames[-1][410:, 768:].astype(int)
+    assert np.abs(preview - result)[LABEL_HEIGHT:].mean() < 2, "an untrained model changes nothing"
     assert Image.open(results / "contact_sheet.png").width == 6 * 256
     report = (results / "report.txt").read_text(encoding="utf-8")
-    assert f"{FRAMES} frames" in report and "Move the portrait" in report and "Time" in report
+    assert f"Time, {FRAMES} frames" in report and "Sampler" in report and "ms a frame" in report
+    assert "The networks changed 0.0% of the flow preview's pixels" in report
+    assert "geometry alone" not in run.stdout
+
+
+def test_demo_uses_the_built_in_model(comfyui, tmp_path):
+    run = run_demo(comfyui, tmp_path, "--frames", str(FRAMES))
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = tmp_path / "results"
+    report = (results / "report.txt").read_text(encoding="utf-8")
+    if demo.BUILT_IN.is_file():
+        assert "geometry alone" not in run.stdout and "The networks changed" in report
+    else:
+        assert f"{demo.BUILT_IN} is missing): showing geometry alone." in run.stdout
+        assert "Made by geometry alone" in report
+    assert len(list(read_video(results / "portrait_moves.mp4"))) == FRAMES
+    assert "Move the portrait" in report and "Time" in report
     assert str(results / "side_by_side.mp4") in run.stdout
 
 
@@ -50,6 +88,8 @@ def test_demo_refuses_what_is_not_there_in_one_sentence(comfyui, tmp_path):
         run = run_demo(comfyui, tmp_path, option, str(tmp_path / "missing.png"))
         assert run.returncode == 1
         assert run.stderr.strip() == f"error: {tmp_path / 'missing.png'} does not exist."
+    run = run_demo(comfyui, tmp_path, "--model", str(tmp_path / "missing"))
+    assert run.returncode == 1 and f"{tmp_path / 'missing'} has no model files: name a folder" in run.stderr
 
 
 def test_progress_shows_share_and_time_left_of_each_node():
