@@ -83,8 +83,10 @@ def network_share(show: Show, columns: dict) -> str:
         return "Made by geometry alone: the built-in diffusion model is not there."
     pairs = zip(columns[GEOMETRY], columns[show.result], strict=True)
     changes = [np.abs(a.astype(np.int16) - b).max(axis=2) for a, b in pairs]
-    clearly = np.mean([np.mean(change > CLEARLY) for change in changes])
-    return f"The networks changed {clearly:.1%} of the flow preview's pixels by more than {CLEARLY} of 255 levels."
+    share = np.mean([np.mean(change > CLEARLY) for change in changes])
+    return (
+        f"The networks changed {share:.1%} of the flow preview's pixels by more than {CLEARLY} of 255 levels."
+    )
 
 
 def saved_videos(workflow: dict, run, outputs: Path) -> dict[str, Path]:

@@ -205,7 +205,8 @@ def test_built_in_model_is_small_and_explains_itself():
     assert "denoising_unet.safetensors" in {file.name for file in files}
     assert sum(file.stat().st_size for file in files) <= MODEL_LIMIT
     card = (ROOT / "training" / "small" / "README.md").read_text(encoding="utf-8")
-    assert all(f"| {file.name} | {sha256(file)} |" in card for file in files), "the model card's table is old"
+    lines = [f"| `{file.name}` | `{sha256(file)}` |" for file in files]
+    assert all(line in card for line in lines), "the model card's table has to be\n" + "\n".join(lines)
     assert "assets/small" in (ROOT / "NOTICE").read_text(encoding="utf-8")
 
 
