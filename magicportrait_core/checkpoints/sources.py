@@ -99,6 +99,14 @@ def locate_denoising_unet(
     return Source(file, {name: places[name] for name in expected})
 
 
+def locate_motion_modules(path: Path, expected: Shapes, config: UNetConfig) -> dict[str, tuple[Weights, str]]:
+    """The motion modules of the network with the tensors `expected`, in a file of AnimateDiff's layout.
+
+    Raises FileNotFoundError or ValueError as locate() does.
+    """
+    return _motion_places(open_weights(path), expected, config)
+
+
 def _motion_places(motion: Weights, expected: Shapes, config: UNetConfig) -> dict[str, tuple[Weights, str]]:
     file = BY_ROLE[MOTION_MODULES]
     expected = {name: shape for name, shape in expected.items() if MOTION in name}
