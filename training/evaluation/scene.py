@@ -9,6 +9,7 @@ from torch import Tensor
 
 from magicportrait_core.alignment import StructuredFaceAlignment, align, neutral_frame
 from magicportrait_core.appearance import appearance_from_portrait
+from magicportrait_core.face_view import ViewedWarp, face_view
 from magicportrait_core.media.image import from_levels, resize
 from magicportrait_core.models.model import MagicPortraitModel
 from magicportrait_core.pipeline import RenderedMaps, animate, decode_clip
@@ -19,9 +20,6 @@ from magicportrait_core.warp.source import prepare_warp
 from magicportrait_core.warped_portrait import WarpedPortrait, record_warp
 from training.evaluation.footage import Footage, OnStage, Tools, ignore, levels
 from training.evaluation.motion import Request, head_masks
-
-# The truth is the driver itself, so the head follows it wholly: in place and size too, shoulders as tracked.
-FOLLOW_ALL = StructuredFaceAlignment(mode="absolute", carry="whole", follow_place=1.0)
 
 
 @dataclass(frozen=True)
@@ -46,10 +44,16 @@ def self_scene(name: str, clip: Footage, tools: Tools, on_stage: OnStage = ignor
     """The clip drives its own most frontal, most neutral frame, with the tracks that are the truth's."""
     chosen = neutral_frame(clip.track[0], clip.track, absolute_rotation=True)
     portrait = clip[chosen]
-    target = align(portrait.track, clip.track, FOLLOW_ALL).track
+    target = align(portrait.track, clip.track, follow_all(chosen)).track
     request = Request.of_truth(target, clip.track)
     counted = tuple(i for i in range(len(clip.frames)) if i != chosen)
     return _scene(name, portrait, clip, request, tools, clip.frames, counted, on_stage)
+
+
+def follow_all(frame: int) -> StructuredFaceAlignment:
+    """The alignment under which a clip's frame, driven by the clip, has the clip's own motion: in place and
+    size too, and turning as tracked."""
+    return StructuredFaceAlignment(mode="relative", neutral_frame=frame, carry="whole", follow_place=1.0)
 
 
 def cross_scene(
@@ -101,16 +105,26 @@ def network_frames(
 ) -> Tensor:  # (F, 3, H, W) uint8, of the portrait's size
     """What the pipeline makes of the scene, as users get it but for the size of released models' pictures,
     which is brought to the portrait's."""
-    size = tuple(scene.portrait.shape[-2:])
-    picture = from_levels(scene.portrait.movedim(0, -1))
-    working = working_size(size, model.config, options.shorter_side)
-    appearance = appearance_from_portrait(tools.head, scene.portrait_track, picture)
-    maps = RenderedMaps(tools.head, scene.request.track, appearance, map_size(size, working))
+    still, track, warped = from_levels(scene.portrait.movedim(0, -1)), scene.request.track, None
+    appearance = appearance_from_portrait(tools.head, scene.portrait_track, still)
+    size, on_face = tuple(still.shape[-2:]), model.config.prior is not None
+    if on_face:  # as pipeline.reenact: networks look at the face alone
+        warped = ViewedWarp(scene.warped, face_view(tools.head, track))
+        track, still = warped.view.cut_track(track), warped.view.cut(still)
+    elif model.config.reads_warp:
+        warped = scene.warped
+    seen = tuple(still.shape[-2:])
+    maps = RenderedMaps(
+        tools.head,
+        track,
+        appearance,
+        map_size(seen, working_size(seen, model.config, options.shorter_side)),
+    )
     told = {
         "device": device,
-        "warped": scene.warped if model.config.reads_warp else None,
         "on_progress": lambda stage, done, total: on_stage(f"network: {stage} {done} of {total}"),
     }
-    latents = animate(picture, maps, model, vae, text, options, **told)
-    frames = decode_clip(latents, model, vae, size, **told)
+    latents = animate(still, maps, model, vae, text, options, warped=warped, **told)
+    frames = decode_clip(latents, model, vae, seen, warped=warped if on_face else None, **told)
+    frames = warped.paste(frames) if on_face else frames
     return torch.stack([levels(resize(frame, size)) for frame in frames])
