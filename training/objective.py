@@ -27,6 +27,7 @@ from .step_inputs import Prior, StepInputs, cell_pictures
 from .train_options import ObjectiveOptions
 
 FIRST = TRAINING_STEPS - 1  # timestep where sampling starts: pure noise
+SMALLEST_ERROR = (1 / 255) ** 2  # a picture in [-1, 1] that is half a level off
 FEWEST_STEPS = 2  # of samplings that have a later timestep
 Predict = Callable[
     [StepInputs, Tensor, Tensor, Tensor], Tensor
@@ -168,11 +169,14 @@ def picture_loss(
     head: Tensor,  # (B, 1, W, H, W) bool
     options: ObjectiveOptions,
 ) -> Tensor:
-    """Mean absolute and squared error, pixels of the head weighted, and absolute error of the differences
-    between neighbours."""
+    """Mean absolute and squared error, pixels of the head weighted, absolute error of the differences between
+    neighbours, and the logarithm of each row's squared error on the head, as PSNR counts it: there an easy
+    clip counts as much as a hard one."""
     error = estimate - truth
     weight = 1 + (options.head - 1) * head.float()
     loss = (weight * error.abs()).mean() + options.squares * (weight * error.square()).mean()
+    if options.psnr:
+        loss = loss + options.psnr * head_error(error, head).log().mean()
     if options.edges:
         across = (weight[..., 1:] * error.diff(dim=-1).abs()).mean()
         down = (weight[..., 1:, :] * error.diff(dim=-2).abs()).mean()
@@ -180,6 +184,12 @@ def picture_loss(
     if options.flicker and error.shape[2] > 1:
         loss = loss + options.flicker * (weight[:, :, 1:] * error.diff(dim=2).abs()).mean()
     return loss
+
+
+def head_error(error: Tensor, head: Tensor) -> Tensor:  # (B,)
+    """Each row's mean squared error on the head; not below that of half a level."""
+    squares, pixels = (error.square() * head).flatten(1).sum(1), 3 * head.flatten(1).sum(1)
+    return squares / pixels.clamp(min=1) + SMALLEST_ERROR
 
 
 def rows_of(inputs: StepInputs, rows: Tensor) -> StepInputs:

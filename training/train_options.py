@@ -70,6 +70,7 @@ class ObjectiveOptions:
 
     kind: Literal["picture", "v"] = "picture"
     squares: float = 3.0  # picture: weight of squared errors, beside 1 of absolute ones
+    psnr: float = 0.0  # picture: weight of the logarithm of each row's squared error on the head
     edges: float = 0.5  # picture: weight of the differences between neighbouring pixels
     flicker: float = 0.5  # picture: weight of the differences between neighbouring frames
     head: float = 2.0  # picture: weight of pixels of the head, beside 1 of the others
