@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from .guidance import GuidanceMaps
+from .reference import check_same_aspect
 from .tracking.landmark_error import expected_landmarks
 from .warped_portrait import WarpedPortrait, WarpedSource
 
 if TYPE_CHECKING:
     from .head.model import HeadModel
+    from .motion_features import MapSource
     from .tracking.track import FaceTrack
 
 FACE_WIDTHS = 2.18  # side of the square, the released crop (facts d.2)
@@ -37,6 +40,15 @@ class FaceView:
     ) -> Tensor:  # (..., height, width), a view
         rows, columns = self._slices
         return pictures[..., rows, columns]
+
+    def of(self, picture: tuple[int, int]) -> FaceView:
+        """The same part of the picture in another size (height, width); ValueError for another aspect."""
+        check_same_aspect(self.picture, picture, slack=1 + max(self.picture) / min(self.picture))
+        begin, length = (self.top, self.left), self.size
+        scales = [new / old for new, old in zip(picture, self.picture, strict=True)]
+        first = [round(at * scale) for at, scale in zip(begin, scales, strict=True)]
+        last = [round((at + n) * scale) for at, n, scale in zip(begin, length, scales, strict=True)]
+        return FaceView(*first, (last[0] - first[0], last[1] - first[1]), tuple(picture))
 
     def cut_track(self, track: FaceTrack) -> FaceTrack:
         """The same head in pixels of the view."""
@@ -98,6 +110,26 @@ class ViewedWarp:
         """Frames of the view on the warped pictures that they belong to."""
         for i, frame in enumerate(frames):
             yield self.view.paste(frame, self.warped[i : i + 1].warp_levels[0] / 127.5 - 1)
+
+
+@dataclass(frozen=True)
+class ViewedMaps:
+    """The part of guidance maps that is in a view; the maps may have another size than the picture."""
+
+    maps: MapSource
+    view: FaceView
+
+    @property
+    def num_frames(self) -> int:
+        return self.maps.num_frames
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.view.of(self.maps.size).size
+
+    def __getitem__(self, frames: slice) -> GuidanceMaps:
+        part, cut = self.maps[frames], self.view.of(self.maps.size).cut
+        return GuidanceMaps(*(cut(getattr(part, f.name)) for f in fields(part)))
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from .warp_prior import WarpPrior
 from .warped_portrait import WarpedPortrait, WarpedSource
 
 if TYPE_CHECKING:
+    from .face_view import FaceView
     from .models.guidance_encoder import GuidanceEncoders
 
 OnFrame = Callable[[int, int], None]  # frames encoded so far, of how many; may raise to cancel
@@ -49,6 +50,7 @@ class MotionFeatures:
     values: Tensor  # (F, E, h, w) in the precision of the encoders, on the CPU
     fingerprint: str  # of the maps, the encoders, the strengths and the prior
     prior: WarpPrior | None = None  # of warp-preconditioned models
+    view: FaceView | None = None  # the part of the picture that these are of; None: all of it
 
     @property
     def num_frames(self) -> int:
@@ -120,7 +122,8 @@ def encode_motion(
                 on_frame(start + i + 1, maps.num_frames)
     settings = [fingerprint, seen.hexdigest(), height, width, strengths, str(dtype)]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-    return MotionFeatures(values, digest[:32], _prior(prior) if config.prior else None)
+    view = getattr(warped, "view", None)  # of a ViewedWarp
+    return MotionFeatures(values, digest[:32], _prior(prior) if config.prior else None, view)
 
 
 def map_levels(maps: GuidanceMaps, name: str) -> Tensor:  # (F, 3, H, W) uint8, contiguous
@@ -181,5 +184,7 @@ def _checked_warp(warped: WarpedSource | None, maps: MapSource, config: ModelCon
 
 def _prior(parts: list[WarpedPortrait]) -> WarpPrior:
     return WarpPrior(
-        torch.cat([part.warp_levels for part in parts]), torch.cat([part.labels for part in parts])
+        torch.cat([part.warp_levels for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        parts[0].portrait,
     )

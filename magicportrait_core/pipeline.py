@@ -34,6 +34,7 @@ from .render_options import (
     ReenactOptions,
     Size,
     check_inputs,
+    check_same_portrait,
     output_size,
     picture_size,
     planned_windows,
@@ -178,6 +179,7 @@ def animate(
                 fingerprint=model.fingerprint,
                 warped=warped,
             )
+    check_same_portrait(pixels, features)
     with on_device(vae.vae, device):
         reference = vae.encode(pixels[None]) * config.latent_scale  # (1, C, h, w)
     with on_device(model.appearance_net, device) as net:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]  # height, width
 RELEASED_SEED = 42
+OTHER_PICTURE = 12.0  # 8-bit levels, mean difference; a copy of another size differs by 1 to 3
 OUTPUT_SIDE = 512  # pixels; a small model's correction carries no farther
 
 
@@ -128,6 +129,22 @@ def sampling_size(
         return size
     check_same_aspect(portrait, guidance.size, slack=1 + max(portrait) / min(portrait))
     return working_size(portrait, config, options.shorter_side)
+
+
+def check_same_portrait(
+    pixels: Tensor,  # (3, H, W) in [-1, 1], the portrait at the working size
+    features: MotionFeatures,
+) -> None:
+    """Raises ValueError where the features start from the warp of another picture."""
+    if features.prior is None or features.prior.portrait is None:
+        return
+    levels = to_levels(pixels).movedim(-1, 0)
+    off = float((levels.float() - features.prior.portrait.float()).abs().mean())
+    if off > OTHER_PICTURE:
+        raise ValueError(
+            f"the portrait is not the picture that was warped for the motion features (they differ by "
+            f"{off:.0f} of 255 levels on average); use one portrait for the track, the warp and the sampler"
+        )
 
 
 def output_size(portrait: Size, options: ReenactOptions) -> Size:

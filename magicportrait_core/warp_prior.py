@@ -19,6 +19,7 @@ class WarpPrior:
 
     picture: Tensor  # (F, 3, H, W) uint8, on the CPU
     labels: Tensor  # (F, 1, H, W) uint8, index into warp.sources.SOURCES
+    portrait: Tensor | None = None  # (3, H, W) uint8, the picture that was moved
 
     def window(
         self,

@@ -7,7 +7,7 @@ import torch
 from turning_head import track_of
 from warped_clips import warped_clip
 
-from magicportrait_core.face_view import FaceView, ViewedWarp, face_view
+from magicportrait_core.face_view import FaceView, ViewedMaps, ViewedWarp, face_view
 from magicportrait_core.guidance import render_guidance
 from magicportrait_core.head.assets import load_head
 from magicportrait_core.tracking.landmark_error import expected_landmarks
@@ -49,6 +49,19 @@ def test_maps_of_the_view_are_the_part_of_the_maps(head):
     for name in ("depth_levels", "normal_levels"):  # where the head ends, rounding decides
         same = (getattr(part, name).int() - view.cut(getattr(whole, name)).int()).abs() <= 1
         assert same.float().mean() > 0.995
+
+
+def test_maps_of_another_size_are_cut_at_the_same_place(head):
+    track = track_of(head, frames=2)
+    view = FaceView(20, 10, (60, 64), (96, 80))
+    half = view.of((48, 40))
+    assert (half.top, half.left, half.size) == (10, 5, (30, 32)) and view.of((96, 80)) == view
+    maps = render_guidance(head, track, size=(48, 40))
+    part = ViewedMaps(maps, view)
+    assert part.size == (30, 32) and part.num_frames == 2
+    assert torch.equal(part[1:].depth_levels, maps.depth_levels[1:, :, 10:40, 5:37])
+    with pytest.raises(ValueError, match="which is another aspect"):
+        view.of((48, 48))
 
 
 def test_pasting_fades_where_the_view_ends_inside_of_the_picture():

@@ -147,9 +147,9 @@ def test_windows_at_a_time_change_nothing_but_rounding_and_noise_is_scaled(train
     )
 
 
-def test_a_large_result_is_the_warp_plus_the_enlarged_correction(trained, maps, portrait):
+def test_a_large_result_is_the_warp_plus_the_enlarged_correction(trained, maps):
     large = warped_clip(FRAMES, (128, 128))
-    latents = animate(portrait, maps, trained, warped=large)
+    latents = animate(large.portrait / 127.5 - 1, maps, trained, warped=large)
     told = []
     frames = list(decode_clip(latents, trained, warped=large, on_progress=lambda *now: told.append(now)))
     assert told[-1] == ("decode", FRAMES, FRAMES)
@@ -218,6 +218,12 @@ def test_a_model_that_reads_the_warp_must_get_the_one_of_the_maps(fresh, maps, w
         features_of(fresh, maps, warped_clip(FRAMES, (96, 64)))
     with pytest.raises(ValueError, match="warped portrait has 8 frames, the clip 2; give the warp that the"):
         next(decode_clip(torch.zeros(48, 2, 16, 16), fresh, warped=warped))
+
+
+def test_a_portrait_that_was_not_warped_is_refused(fresh, maps, warped, portrait):
+    assert animate(0.95 * portrait, maps, fresh, warped=warped).isfinite().all(), "of another contrast"
+    with pytest.raises(ValueError, match="not the picture that was warped .* differ by .* of 255 levels"):
+        animate(portrait.flip(-1), maps, fresh, warped=warped)
 
 
 def test_features_of_another_kind_of_model_are_refused(fresh, maps, warped, portrait):
