@@ -2,6 +2,7 @@
 
     python -m training.synthesize_data --output data/pictures --clips 4000 --frames 4 --seed 1
     python -m training.synthesize_data --output data/motion --clips 800 --kind clips --frames 12 --seed 2
+    python -m training.synthesize_data --output data/photos --clips 2000 --kind round-trip --seed 3
 
 Clip k depends on the seed and k alone. Running the same command again makes what is missing.
 """
@@ -11,11 +12,12 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
 
-KINDS = ("single", "clips")
+FRAMES = {"single": 4, "clips": 12, "round-trip": 1}  # usual, by kind
 BYTES_PER_PIXEL = 12  # truth, depth, normals, warp and labels of a frame
 
 
@@ -25,6 +27,8 @@ class UsageError(Exception):
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    options.frames = FRAMES[options.kind] if options.frames is None else options.frames
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended keeps what is done, as Ctrl-C
     try:
         _check(options)
         write_clips(options)
@@ -40,17 +44,23 @@ def main(arguments: list[str] | None = None) -> int:
 def write_clips(options: argparse.Namespace) -> None:
     """Add what is missing of the clips to the folder. What is done is kept when this is interrupted."""
     from training.clip_store import ClipWriter
-    from training.synthesis.clips import Recipe, clip_name
+    from training.synthesis.clips import Recipe, Workshop, clip_name
     from training.synthesis.workers import clips_made
 
-    recipe = Recipe(options.kind, options.frames, options.size, options.seed)
+    recipe = Recipe(
+        options.kind, options.frames, options.size, options.seed, options.photos, not options.no_photo_skins
+    )
     writer = ClipWriter(Path(options.output), options.shard_mb * 2**20)
     _check_same_set(writer.clips, options)
     missing = [k for k in range(options.clips) if clip_name(recipe, k) not in writer.names]
     _check_space(Path(options.output), len(missing), options)
+    if not missing:
+        print(f"{options.output} has all {options.clips} clips")
+        return
+    workshop = Workshop.of(recipe)
     start = time.monotonic()
     try:
-        for done, clip in enumerate(clips_made(recipe, missing, options.workers), 1):
+        for done, clip in enumerate(clips_made(workshop, missing, options.workers), 1):
             writer.add(clip)
             _say(options, len(missing), done, time.monotonic() - start)
     finally:
@@ -75,6 +85,10 @@ def _check(options: argparse.Namespace) -> None:
         if getattr(options, name) < least:
             flag = name.replace("_", "-")
             raise UsageError(f"--{flag} {getattr(options, name)}: expected {least} or more")
+    if options.kind == "round-trip" and options.frames != 1:
+        raise UsageError(f"--frames {options.frames}: a round trip has one target, the photo; expected 1")
+    if options.photos is not None and not options.photos.is_dir():
+        raise UsageError(f"--photos {options.photos} is not a folder; name one with portraits")
     if not 32 <= options.size <= 512 or options.size % 16:
         raise UsageError(f"--size {options.size}: expected a multiple of 16 from 32 to 512 pixels")
     folder = Path(options.output)
@@ -114,15 +128,28 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--output", required=True, metavar="FOLDER", help="new, or of the same command begun earlier")
     add("--clips", type=int, default=1000, help="people; each has a portrait and --frames targets")
-    add("--frames", type=int, default=4, help="targets of each person, or frames of each clip")
+    add(
+        "--frames",
+        type=int,
+        help="targets of each person, or frames of each clip; usually 4, 12 or 1 by kind",
+    )
     add("--size", type=int, default=128, help="pixels, height and width")
     add("--seed", type=int, default=0, help="another seed, other people")
     add(
         "--kind",
-        choices=KINDS,
+        choices=tuple(FRAMES),
         default="single",
-        help="single: pictures of other poses and expressions; clips: smooth motion at 25 frames a second",
+        help="single: pictures of other poses and expressions; clips: smooth motion at 25 frames a second; "
+        "round-trip: photos warped to another pose and back",
     )
+    add(
+        "--photos",
+        type=Path,
+        metavar="FOLDER",
+        help="portraits for skins and round trips, instead of the two in the public domain that "
+        "scikit-image and matplotlib ship",
+    )
+    add("--no-photo-skins", action="store_true", help="painted skins only; needs no landmark network")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes; the clips stay the same")
     add(
         "--shard-mb",

@@ -10,6 +10,7 @@ from .hair import HairStyle, cloth, strands
 from .surface import HeadSurface
 
 TILE = 128  # texels of a solid's square texture
+MOST_SOLIDS = 3  # of a person; their textures stand in a column beside the head's
 NECK_SKIN = 0.596  # height above which a bust is bare skin, at least
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 
 from magicportrait_core.head.assets import load_head
 from magicportrait_core.head_appearance import HeadAppearance, plain_appearance
+from magicportrait_core.tracking.landmarker import load_landmarker
 from training.clip_store import Clip
 
+from .attire import MOST_SOLIDS, TILE
 from .backgrounds import random_background
 from .camera_effects import photograph, random_look
 from .colour import luminance
@@ -19,12 +22,15 @@ from .labels import labelled_clip
 from .lighting import random_lights
 from .motions import single_pictures, smooth_motion
 from .people import Person, random_person
+from .photo_skins import PhotoSkin, photo_skins
+from .portraits import packaged_portraits, portraits_of
 from .rendering import Posed, Stage, posed, render
+from .round_trips import RoundTrips, round_trip, with_mirrored
 from .surface import HeadSurface, head_surface
 from .tracks import random_error, tracked_portrait, tracked_target
 
-Kind = Literal["single", "clips"]
-OVERSAMPLING = 2  # pictures are rendered larger and brought down, which smooths their edges
+Kind = Literal["single", "clips", "round-trip"]
+OVERSAMPLING = 1.5  # pictures are rendered larger and brought down, which smooths their edges
 TEXELS_PER_PIXEL = 4  # side of the head's texture beside the clip's
 FACE_WIDTH = 0.135  # metres
 FPS = 25.0
@@ -38,6 +44,13 @@ class Recipe:
     frames: int  # per clip
     size: int  # pixels
     seed: int
+    photos: Path | None = None  # folder of portraits instead of the packaged ones
+    photo_skins: bool = True  # mix detail of the portraits into skins; without, nothing is tracked
+
+    @property
+    def rendered(self) -> int:
+        """Pixels that pictures are made with."""
+        return round(self.size * OVERSAMPLING)
 
 
 @dataclass(frozen=True)
@@ -47,13 +60,26 @@ class Workshop:
     recipe: Recipe
     surface: HeadSurface
     appearance: HeadAppearance
+    skins: tuple[PhotoSkin, ...]
+    trips: RoundTrips | None
 
     @classmethod
     def of(cls, recipe: Recipe) -> Workshop:
-        torch.set_num_threads(1)  # work is shared out by clips
+        """ValueError or RuntimeError of one sentence where photos are missing or show no face."""
         head = load_head("open_head")
-        surface = head_surface(head, TEXELS_PER_PIXEL * recipe.size)
-        return cls(recipe, surface, plain_appearance(head, 64))
+        surface = head_surface(head, max(TEXELS_PER_PIXEL * recipe.size, MOST_SOLIDS * TILE))
+        appearance = plain_appearance(head, 64)
+        if recipe.kind != "round-trip" and not recipe.photo_skins:
+            return cls(recipe, surface, appearance, (), None)
+        landmarker = load_landmarker()
+        if recipe.photos is None:
+            portraits = packaged_portraits(landmarker, head)
+        else:
+            portraits = portraits_of(recipe.photos, landmarker, head)
+        if recipe.kind == "round-trip":
+            trips = RoundTrips(head, appearance, with_mirrored(portraits, landmarker, head))
+            return cls(recipe, surface, appearance, (), trips)
+        return cls(recipe, surface, appearance, photo_skins(surface, portraits), None)
 
 
 def clip_name(recipe: Recipe, number: int) -> str:
@@ -62,26 +88,34 @@ def clip_name(recipe: Recipe, number: int) -> str:
 
 @torch.no_grad()
 def make_clip(workshop: Workshop, number: int) -> Clip:
-    recipe, surface = workshop.recipe, workshop.surface
+    recipe = workshop.recipe
     random = np.random.default_rng([recipe.seed, number])
-    person = random_person(random, surface)
-    if recipe.kind == "clips":
-        motions = smooth_motion(random, surface.head, recipe.frames, FPS)
+    name = clip_name(recipe, number)
+    if workshop.trips is not None:
+        return round_trip(random, workshop.trips, name, recipe.size, recipe.rendered)
+    return _rendered_clip(random, workshop, name)
+
+
+def _rendered_clip(random: np.random.Generator, workshop: Workshop, name: str) -> Clip:
+    recipe, surface, head = workshop.recipe, workshop.surface, workshop.surface.head
+    person = random_person(random, surface, workshop.skins)
+    smooth = recipe.kind == "clips"
+    fps = FPS if smooth else 0.0
+    if smooth:
+        motions = smooth_motion(random, head, recipe.frames, FPS)
     else:
-        motions = single_pictures(random, surface.head, recipe.frames)
-    stage = random_stage(random, recipe.size * OVERSAMPLING)
+        motions = single_pictures(random, head, recipe.frames)
+    stage = random_stage(random, recipe.rendered)
     frames = [posed(surface, person, stage, motion, motions[0]) for motion in motions]
     pictures = _pictures(random, surface, person, stage, frames)
-    error = random_error(random, surface.head)
-    portrait = tracked_portrait(random, surface.head, person.shape, frames[0], error)
-    fps = FPS if recipe.kind == "clips" else 0.0
+    error = random_error(random, head)
+    portrait = tracked_portrait(random, head, person.shape, frames[0], error)
     targets = [
-        tracked_target(random, surface.head, person.shape, frame, error, portrait, fps)
-        for frame in frames[1:]
+        tracked_target(random, head, person.shape, frame, error, portrait, fps) for frame in frames[1:]
     ]
     return labelled_clip(
-        clip_name(recipe, number),
-        surface.head,
+        name,
+        head,
         workshop.appearance,
         (pictures[0], portrait),
         list(zip(pictures[1:], targets, strict=True)),

@@ -29,7 +29,7 @@ def paint_eyes(random: np.random.Generator, texture: np.ndarray, eyes: tuple[Eye
     size = random.uniform(0.85, 1.05)  # of the iris
     pupil = random.uniform(0.30, 0.55)
     rim = random.uniform(0.2, 0.9)
-    white = random.uniform(0.55, 0.80) * np.array([1.0, random.uniform(0.92, 1.0), random.uniform(0.86, 1.0)])
+    white = random.uniform(0.30, 0.60) * np.array([1.0, random.uniform(0.92, 1.0), random.uniform(0.86, 1.0)])
     fibres = random.standard_normal(128).astype(np.float32)
     flat = texture.reshape(-1, 3)
     for eye in eyes:

@@ -100,7 +100,20 @@ def offsets(
     bumps = sample(bumps, turn * 32, height * 16)[..., 0]
     lower = np.clip((0.80 - points[:, 1]) / 0.10, 0, 1) * (points[:, 2] < 0.10)
     amount = style.thickness * np.clip(1 + 0.35 * bumps, 0.3, 2) + style.volume * lower
-    return (grown * amount)[:, None] * surface.normals.numpy()
+    moved = (grown * amount)[:, None] * _outwards(surface)
+    if style.over_ears:  # ears lie flat below the hair
+        x, y, _ = points.T
+        ear = step(0.068, 0.074, np.abs(x)) * step(0.66, 0.68, y) * grown
+        moved[:, 0] -= 0.8 * ear * np.sign(x) * np.maximum(np.abs(x) - 0.068, 0)
+    return moved
+
+
+def _outwards(surface: HeadSurface) -> np.ndarray:  # (V, 3) unit
+    """Away from the skull; smooth where normals are not, round the ears."""
+    away = (surface.template - CROWN) * np.array([1.0, 0.25, 1.0])
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    mixed = away + (0.4 + step(0.76, 0.80, surface.template[:, 1]))[:, None] * surface.normals.numpy()
+    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
 
 
 def polar(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from magicportrait_core.head.model import HeadModel
+from magicportrait_core.head.skinning import axis_angle_to_matrix
 
 # ARKit name without side, probability, largest value; sides are coupled.
 ACTIONS = (
@@ -163,3 +166,11 @@ def _blink(random: np.random.Generator, faces: np.ndarray, names: tuple[str, ...
     for side in ("Left", "Right"):
         column = names.index(f"eyeBlink{side}")
         faces[:, column] = np.maximum(faces[:, column], closed)
+
+
+def turn_matrix(angles: np.ndarray) -> Tensor:  # (3, 3)
+    """Rotation of yaw, pitch, roll: first about y, then x, then z."""
+    yaw, pitch, roll = (float(angle) for angle in angles)
+    about = torch.tensor([[0.0, yaw, 0.0], [pitch, 0.0, 0.0], [0.0, 0.0, roll]])
+    y, x, z = axis_angle_to_matrix(about)
+    return z @ x @ y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from . import attire, hair
 from .attire import TILE, Solid
+from .photo_skins import PhotoSkin
 from .photo_textures import random_patch
 from .skin import paint_skin, random_tone
 from .surface import HeadSurface
@@ -27,13 +29,14 @@ class Person:
     shininess: float
 
 
-def random_person(random: np.random.Generator, surface: HeadSurface, photos=()) -> Person:
-    """`photos`: linear albedo textures (S, S, 3) of real people, mixed into some of the skins."""
+def random_person(
+    random: np.random.Generator, surface: HeadSurface, skins: Sequence[PhotoSkin] = ()
+) -> Person:
     head = surface.head
     spread = random.uniform(0.5, 1.15)
     shape = torch.from_numpy((random.standard_normal(head.num_shape) * spread).astype(np.float32))[None]
     tone, style = random_tone(random), hair.random_style(random)
-    texture = paint_skin(random, surface, tone, style.colour)
+    texture = paint_skin(random, surface, tone, style.colour, skins)
     waves = random.standard_normal(32).astype(np.float32)
     patch = random_patch(random) if random.random() < 0.4 else None
     grown = hair.paint_hair(random, style, surface, texture, waves, patch)

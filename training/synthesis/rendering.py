@@ -16,7 +16,7 @@ from magicportrait_core.rendering.rasterizer import rasterize
 
 from .attire import TILE
 from .lighting import Lights, Points, shade
-from .motions import Motion
+from .motions import Motion, turn_matrix
 from .people import Person
 from .surface import HeadSurface
 
@@ -33,14 +33,6 @@ class Stage:
     focal: float  # pixels
     place: np.ndarray  # (3,) of the middle of the portrait's head, camera space, metres
     side: int  # pixels of the square picture
-
-
-def turn_matrix(angles: np.ndarray) -> Tensor:  # (3, 3)
-    """Rotation of yaw, pitch, roll: first about y, then x, then z."""
-    yaw, pitch, roll = (float(angle) for angle in angles)
-    about = torch.tensor([[0.0, yaw, 0.0], [pitch, 0.0, 0.0], [0.0, 0.0, roll]])
-    y, x, z = axis_angle_to_matrix(about)
-    return z @ x @ y
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from magicportrait_core.head.model import LOWER_TEETH, TONGUE, UPPER_TEETH
 from .colour import to_linear
 from .eyes import paint_eyes
 from .fields import bumps, fractal_noise, soft_polygon, step
+from .photo_skins import PhotoSkin, mix_in
 from .surface import HeadSurface
 
 TONES = to_linear(  # sRGB of skin from light to dark, in bright diffuse light
@@ -34,6 +36,8 @@ LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0
 RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 CHEEKS, NOSE_TIP, CHIN_MIDDLE = (50, 280), 4, 199
+WITH_PHOTO = 0.65  # of the people have detail of a photographed skin
+PAINTED_TOO = 0.25  # of those have painted lips, lashes or brows over it
 FACE_WINDOW = (0.19, 0.53, 0.29, 0.71)  # top, bottom, left, right of the face in the texture
 
 
@@ -68,9 +72,13 @@ def random_tone(random: np.random.Generator) -> np.ndarray:  # (3,) linear albed
 
 
 def paint_skin(
-    random: np.random.Generator, surface: HeadSurface, tone: np.ndarray, hair: np.ndarray
+    random: np.random.Generator,
+    surface: HeadSurface,
+    tone: np.ndarray,  # (3,) linear
+    hair: np.ndarray,  # (3,) linear
+    skins: Sequence[PhotoSkin] = (),
 ) -> np.ndarray:  # (S, S, 3) linear albedo
-    """The bald head of a random person. `tone` and `hair` are linear colours (3,)."""
+    """The bald head of a random person, with detail of photographed skins where there are some."""
     side = surface.side
     texture = np.ones((side, side, 3), np.float32) * tone.astype(np.float32)
     texture *= np.exp(random.uniform(0.02, 0.07) * fractal_noise(random, (side, side), 4, 64))
@@ -82,9 +90,12 @@ def paint_skin(
     _tint(random, face, marks)
     _wrinkles(random, face, marks)
     _spots(random, face)
-    _lips(random, face, marks, tone)
-    _eye_lines(random, face, marks)
-    _brows(random, face, marks, hair)
+    photographed = bool(skins) and random.random() < WITH_PHOTO
+    if photographed:
+        mix_in(random, texture, tone, skins)
+    for paint in (_lips, _eye_lines, _brows):
+        if not photographed or random.random() < PAINTED_TOO:
+            paint(random, face, marks, tone, hair)
     _beard(random, texture, surface, hair)
     paint_mouth(random, texture, surface)
     paint_eyes(random, texture, surface.eyes)
@@ -137,7 +148,9 @@ def _spots(random: np.random.Generator, face: np.ndarray) -> None:
     face *= np.exp(-dark[..., None] * np.array([0.8, 1.1, 1.2]))
 
 
-def _lips(random: np.random.Generator, face: np.ndarray, marks: np.ndarray, tone: np.ndarray) -> None:
+def _lips(
+    random: np.random.Generator, face: np.ndarray, marks: np.ndarray, tone: np.ndarray, hair: np.ndarray
+) -> None:
     size, unit = face.shape[:2], face.shape[1] / 100
     colour = tone * np.array(
         [random.uniform(0.6, 1.05), random.uniform(0.25, 0.75), random.uniform(0.28, 0.8)]
@@ -151,7 +164,9 @@ def _lips(random: np.random.Generator, face: np.ndarray, marks: np.ndarray, tone
     face += (random.uniform(0.4, 0.95) * mask)[..., None] * (colour * grain - face)
 
 
-def _eye_lines(random: np.random.Generator, face: np.ndarray, marks: np.ndarray) -> None:
+def _eye_lines(
+    random: np.random.Generator, face: np.ndarray, marks: np.ndarray, tone: np.ndarray, hair: np.ndarray
+) -> None:
     """Lashes and eye liner around the openings; the lids are redder there."""
     size, unit = face.shape[:2], face.shape[1] / 100
     dark, wide, blur = random.uniform(0.5, 0.97), random.uniform(1.08, 1.22), random.uniform(0.3, 0.8) * unit
@@ -159,7 +174,9 @@ def _eye_lines(random: np.random.Generator, face: np.ndarray, marks: np.ndarray)
         _over(face, dark * soft_polygon(marks[list(eye)], size, blur, wide), np.full(3, 0.012))
 
 
-def _brows(random: np.random.Generator, face: np.ndarray, marks: np.ndarray, hair: np.ndarray) -> None:
+def _brows(
+    random: np.random.Generator, face: np.ndarray, marks: np.ndarray, tone: np.ndarray, hair: np.ndarray
+) -> None:
     size, unit = face.shape[:2], face.shape[1] / 100
     colour, opacity = hair * random.uniform(0.4, 0.9), random.uniform(0.25, 0.95)
     grow, lift = random.uniform(0.8, 1.25), random.normal(0, 0.8) * unit

@@ -9,29 +9,31 @@ from dataclasses import replace
 
 import torch
 
+from magicportrait_core.guidance import one_thread
 from training.clip_store import Clip
 
-from .clips import Recipe, Workshop, make_clip
+from .clips import Workshop, make_clip
 
 _workshops: list[Workshop] = []  # one, of a worker process
 
 
-def clips_made(recipe: Recipe, numbers: Sequence[int], workers: int) -> Iterator[Clip]:
+def clips_made(workshop: Workshop, numbers: Sequence[int], workers: int) -> Iterator[Clip]:
     """The clips of these numbers in this order, whatever the number of workers."""
     if workers <= 1 or len(numbers) <= 1:
-        workshop = Workshop.of(recipe)
-        for number in numbers:
-            yield make_clip(workshop, number)
+        with one_thread():
+            for number in numbers:
+                yield make_clip(workshop, number)
         return
     context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
-    with context.Pool(min(workers, len(numbers)), _start, (recipe,)) as pool:
+    with context.Pool(min(workers, len(numbers)), _start, (workshop,)) as pool:
         for clip in pool.imap(_make, numbers):
             yield _with(clip, torch.from_numpy)
 
 
-def _start(recipe: Recipe) -> None:
+def _start(workshop: Workshop) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends the pool
-    _workshops.append(Workshop.of(recipe))
+    torch.set_num_threads(1)  # work is shared out by clips
+    _workshops.append(workshop)
 
 
 def _make(number: int) -> Clip:
