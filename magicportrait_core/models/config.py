@@ -115,6 +115,10 @@ class ModelConfig:
                 f"latent_channels={self.unet.latent_channels}; cells of {self.pixels_per_cell}x"
                 f"{self.pixels_per_cell} pixels have {cell} values"
             )
+        if self.prior is not None and self.autoencoder != "unshuffle":
+            raise ValueError(
+                f"autoencoder={self.autoencoder!r} with a prior, which is of the pixels; expected 'unshuffle'"
+            )
         if not 1 <= self.window <= self.unet.max_frames:
             raise ValueError(f"window={self.window}; expected 1 to {self.unet.max_frames} frames")
 
