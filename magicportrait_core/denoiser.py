@@ -58,7 +58,8 @@ class GuidedDenoiser:
         signal, sigma = (float(levels[timestep]) for levels in noise_levels())
         priors = [self.features.prior.window(frames, self.config, self.device) for frames in windows]
         mean, deviation = (torch.stack(parts) for parts in zip(*priors, strict=True))
-        return precondition(output, latents.to(self.device, torch.float32), signal, sigma, mean, deviation)
+        latents, noise = latents.to(self.device, torch.float32), self.config.prior.noise
+        return precondition(output, latents, signal, sigma, mean, deviation, noise)
 
     def _output(self, inputs: Tensor, timestep: int, windows: Windows) -> Tensor:  # float32
         guidance = self._guidance(windows)

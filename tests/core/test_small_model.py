@@ -102,7 +102,9 @@ def test_the_network_is_heard_in_units_of_the_deviation(trained, maps, warped):
     mean = torch.stack([PixelUnshuffle(4).encode(frames) for frames in picture]).movedim(1, 2)
     deviation = torch.stack([prior_deviation(warped.labels[list(f)], TOY_SMALL.prior, 4) for f in windows])
     signal, sigma = (levels[700] for levels in noise_levels())
-    expected = precondition(output, latents, signal, sigma, mean, deviation.movedim(1, 2))
+    noise = TOY_SMALL.prior.noise
+    assert noise != 1
+    expected = precondition(output, latents, signal, sigma, mean, deviation.movedim(1, 2), noise)
     denoise = GuidedDenoiser(net, conditioning, features, CPU, torch.float32, 1.0, config=TOY_SMALL)
     torch.testing.assert_close(denoise(latents, 700, windows), expected, rtol=1e-5, atol=1e-5)
     alone = torch.cat([denoise(latents[i : i + 1], 700, windows[i : i + 1]) for i in range(2)])

@@ -29,18 +29,19 @@ def test_an_example_by_hand():
 
 
 @pytest.mark.parametrize("timestep", [0, 10, 250, 500, 900, 998, 999])
-@pytest.mark.parametrize("deviation", [0.09, 0.43])
-def test_it_is_the_posterior_of_a_gaussian(timestep, deviation):
-    """Of x = a x0 + q n with x0 ~ N(W, s^2): mean W + a s^2 (x - a W) / d, variance s^2 q^2 / d."""
+@pytest.mark.parametrize(("deviation", "noise"), [(0.09, 1.0), (0.43, 1.0), (0.15, 0.1), (0.3, 0.5)])
+def test_it_is_the_posterior_of_a_gaussian(timestep, deviation, noise):
+    """Of x = a x0 + q n with x0 ~ N(W, s^2) and n ~ N(0, r^2): the mean of x0 is W + a s^2 (x - a W) / D and
+    its variance s^2 q^2 r^2 / D, D = a^2 s^2 + q^2 r^2."""
     signal, sigma = (float(levels[timestep]) for levels in noise_levels())
     mean, x = 0.3, -0.7
-    d = signal**2 * deviation**2 + sigma**2
+    d = (signal * deviation) ** 2 + (sigma * noise) ** 2
     expected = mean + signal * deviation**2 * (x - signal * mean) / d
-    v = precondition(one(0.0), one(x), signal, sigma, one(mean), one(deviation)).item()
+    v = precondition(one(0.0), one(x), signal, sigma, one(mean), one(deviation), noise).item()
     assert signal * x - sigma * v == pytest.approx(expected, abs=2e-6)
     # x0 = a x - q v: one standard deviation of what v leaves open is one of x0, divided by q.
-    unit = output_scale(signal, sigma, one(deviation)).item()
-    assert sigma * unit == pytest.approx(deviation * sigma / math.sqrt(d), abs=1e-6)
+    unit = output_scale(signal, sigma, one(deviation), noise).item()
+    assert sigma * unit == pytest.approx(deviation * sigma * noise / math.sqrt(d), abs=1e-6)
 
 
 def test_from_pure_noise_one_step_gives_the_mean_exactly_whatever_the_noise():
