@@ -16,6 +16,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from training.preparation.options import FOR_MODELS, Filters, PrepareOptions, claim_folder
@@ -43,25 +44,33 @@ def run(given: argparse.Namespace) -> int:
     """Find the videos, prepare those that are not done, write the report."""
     from training.preparation.videos import find_videos
 
+    if given.workers < 1:
+        raise ValueError(f"workers={given.workers}; expected 1 or more")
     options = options_of(given)
     jobs = find_videos(given.videos, leave_out=given.output)
     if given.dry_run:
         print(f"{len(jobs)} videos -> {given.output}\n{options}")
         return USABLE
-    claim_folder(given.output, options)
+    from magicportrait_core.devices import choose_device
     from training.clip_store import ClipStore, merge_indices, verify
     from training.preparation.records import unfinished
     from training.preparation.report import write_report
 
+    choose_device(given.device)
+    claim_folder(given.output, options)
     there = known_clips(given.output)
     todo = unfinished(given.output, jobs, there)
     if len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} videos are done already", flush=True)
     try:
         prepare(given, options, todo)
-    finally:
-        merge_indices(given.output)
-        records = write_report(given.output, jobs, options)
+    except BaseException:
+        with suppress(OSError):  # of a full disk enough is said
+            merge_indices(given.output)
+            write_report(given.output, jobs, options)
+        raise
+    merge_indices(given.output)
+    records = write_report(given.output, jobs, options)
     kept = len(ClipStore(given.output)) if known_clips(given.output) else 0
     broken = [record for record in records if record.error]
     faults = verify(given.output, hashes=False) if kept else []
@@ -203,8 +212,9 @@ def _add_filters(top: argparse.ArgumentParser) -> None:
     usual = Filters()
     add = top.add_argument_group("filters").add_argument
     add("--min-face", type=float, metavar="PIXELS", help="across the face; half of what the crop shows")
+    help = "variance of the Laplacian over the face's; what looks blurred at the stored size"
+    add("--min-sharpness", type=float, metavar="RATIO", help=help)
     for name, metavar, text in (
-        ("min_sharpness", "RATIO", "of the Laplacian's variance to the face's"),
         ("max_error", "PERCENT", "mean landmark error of the fitted head, of the distance of the eyes"),
         ("min_presence", "SHARE", "confidence of the landmark network in every frame"),
         ("min_motion", "WIDTHS", "motion of the landmarks over the clip, in face widths"),

@@ -46,8 +46,8 @@ def make_clip(
     filters, size = options.filters, (options.size, options.size)
     sharp = sharpness(crops, options.size)
     figures = {"sharpness": round(float(sharp.median()), 5)}
-    if figures["sharpness"] < filters.min_sharpness:
-        text = f"sharpness {figures['sharpness']:g}, at least {filters.min_sharpness:g} is wanted"
+    if figures["sharpness"] < options.min_sharpness:
+        text = f"sharpness {figures['sharpness']:g}, at least {options.min_sharpness:g} is wanted"
         return MadeClip(figures, Fault("blurred", text))
     track = track_crops(tools, crops, observations)
     error = track.error[track.error.isfinite()]

@@ -17,6 +17,8 @@ FOR_MODELS = {  # maps that a model reads, and whether it needs a reference of i
 }
 WARPED = ("warp", "sources")  # maps that belong to a reference
 FACE_SHARE = 352 / 1.5 / 512  # of the crop's side that the face's box is wide
+SHARP_SIDE = 256  # pixels of the crop at which sharpness is measured, at most: finer detail is mostly noise
+SHARPNESS = 0.004  # there: a face that was blurred by 2 % of its width (standard deviation) has less
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Filters:
     """What a clip must be like; None or 0 turns a filter off where that says nothing else."""
 
     min_face: float | None = None  # pixels across the face in the video; None: half of what the crop shows
-    min_sharpness: float = 0.004  # variance of the Laplacian over the variance of the face's brightness
+    min_sharpness: float | None = None  # see quality.sharpness; None: what looks blurred at the stored size
     max_error: float = 3.0  # mean landmark error of the fitted head, percent of the outer-eye distance
     min_presence: float = 0.5  # of the landmark network, in every frame
     min_motion: float = 0.005  # of the landmarks over the clip, root mean square in face widths
@@ -94,6 +96,12 @@ class PrepareOptions:
     def work_size(self) -> int:
         """Pixels, side of the square in which tracking, rendering and warping work."""
         return max(512, self.size)
+
+    @property
+    def min_sharpness(self) -> float:
+        if self.filters.min_sharpness is not None:
+            return self.filters.min_sharpness
+        return SHARPNESS * (SHARP_SIDE / min(self.size, SHARP_SIDE)) ** 2
 
     @property
     def min_face(self) -> float:

@@ -11,12 +11,15 @@ from magicportrait_core.head.skinning import axis_angle_to_matrix
 from magicportrait_core.resampling import resized_levels
 from magicportrait_core.tracking.rotations import euler_degrees
 from magicportrait_core.tracking.track import FaceTrack
-from training.preparation.options import FACE_SHARE
+from training.preparation.options import FACE_SHARE, SHARP_SIDE
 
-SIDE = 256  # pixels of the crop at which sharpness is measured, at most: finer detail is the camera's noise
 LUMINANCE = (0.299, 0.587, 0.114)
 LAPLACE = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
-DEGREES, EXPRESSION, BLUR = 15.0, 1.5, 1.0  # that weigh alike against a still picture
+# What counts as much against a still picture as a face without any detail:
+DEGREES = 15.0  # turned away
+EXPRESSION = 1.5  # sum of the expression scores
+DOUBT = 0.1  # of the landmark network
+MISFIT = 2.0  # times the usual error of the fit
 
 
 def sharpness(
@@ -24,7 +27,7 @@ def sharpness(
     size: int,  # pixels of the crops as they are stored
 ) -> Tensor:  # (F,)
     """Variance of the Laplacian over that of the brightness, in the face: not a matter of contrast."""
-    side = min(SIDE, size)
+    side = min(SHARP_SIDE, size)
     small = resized_levels(crops, (side, side), Image.Resampling.LANCZOS).float() / 255
     grey = torch.einsum("fchw,c->fhw", small, small.new_tensor(LUMINANCE))[:, None]
     edges = functional.conv2d(grey, grey.new_tensor(LAPLACE)[None, None], padding=1)
@@ -39,8 +42,10 @@ def best_still(
     sharp: Tensor,  # (F,)
     scores: Tensor,  # (F, 52) expression scores of the landmark network, 0..1, the first is "neutral"
 ) -> int:
-    """The frame that faces the camera, with a calm face and open eyes, and is sharp."""
+    """The frame that faces the camera, with a calm face and open eyes, sharp, and with nothing before it."""
     turn = axis_angle_to_matrix(track.pose[:, 0]) @ axis_angle_to_matrix(track.pose[:, 1])
     angles = euler_degrees(track.camera.view[..., :3] @ turn)
+    error = track.error.nan_to_num(0.0)  # DECA and SMIRK measure none
     cost = angles.abs().sum(1) / DEGREES + scores[:, 1:].sum(1) / EXPRESSION
-    return int((cost + BLUR * (1 - sharp / sharp.max().clamp(min=1e-9))).argmin())
+    cost += (1 - track.confidence) / DOUBT + (error / error.median().clamp(min=1e-6) - 1) / MISFIT
+    return int((cost - sharp / sharp.max().clamp(min=1e-9)).argmin())

@@ -48,6 +48,7 @@ class VideoRecord:
     shots: int = 0
     seconds: float = 0.0  # of work
     error: str = ""  # one sentence, when the video could not be used
+    again: bool = False  # not the video's fault: the next run tries again
     notes: tuple[str, ...] = ()
     clips: tuple[ClipRecord, ...] = ()
 
@@ -102,7 +103,7 @@ def unfinished(folder: Path, jobs: Sequence[Job], there: Iterable[str]) -> list[
                 f"{job.shown} has {job.bytes} bytes, and {record.bytes} when it was prepared; rename the new "
                 "video, or choose another --output"
             )
-        if record is None or any(clip.name not in there for clip in record.kept):
+        if record is None or record.again or any(clip.name not in there for clip in record.kept):
             out.append(job)
     return out
 

@@ -111,7 +111,7 @@ def _hire(context, plan: Plan, number: int, stop, crew: dict) -> None:
 def _lost(plan: Plan, worker: _Worker) -> VideoRecord:
     job, code = worker.job, worker.process.exitcode
     text = f"its process ended unexpectedly (exit code {code}), perhaps for lack of memory"
-    record = VideoRecord(job.name, job.shown, job.bytes, error=text)
+    record = VideoRecord(job.name, job.shown, job.bytes, error=text, again=True)
     write_record(plan.folder, record)
     return record
 
@@ -127,7 +127,10 @@ def _serve(connection: Connection, plan: Plan, number: int, stop) -> None:
             raise Stopped
         if time.monotonic() - said > SAY_EVERY:
             said = time.monotonic()
-            connection.send(text)
+            try:
+                connection.send(text)
+            except OSError as error:  # the parent is gone
+                raise Stopped from error
 
     try:
         station = _station(plan, number)
