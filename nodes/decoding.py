@@ -14,8 +14,8 @@ from .sockets import HostedModel, ModelSocket, WarpSocket
 if TYPE_CHECKING:
     from comfy.sd import VAE
 
+    from ..magicportrait_core.face_view import ViewedWarp
     from ..magicportrait_core.models.config import ModelConfig
-    from ..magicportrait_core.warped_portrait import WarpedPortrait
 
 FRAMES_AT_ONCE = 4  # given to the VAE together, between two looks at the cancel button
 
@@ -63,7 +63,7 @@ class DecodePortrait(io.ComfyNode):
         cls,
         latent: dict,
         model: HostedModel,
-        warp: WarpedPortrait | None = None,
+        warp: ViewedWarp | None = None,
         vae: VAE | None = None,
     ) -> io.NodeOutput:
         config = model.model.config
@@ -105,8 +105,8 @@ def decode_with_vae(samples: Tensor, config: ModelConfig, vae: VAE | None) -> tu
     return image, f"{total} frames of {image.shape[2]}x{image.shape[1]} pixels, decoded by the VAE"
 
 
-def decode_over_warp(samples: Tensor, model: HostedModel, warp: WarpedPortrait | None) -> tuple[Tensor, str]:
-    """The warped portrait at its own size, with what the model changed at the size it works at."""
+def decode_over_warp(samples: Tensor, model: HostedModel, warp: ViewedWarp | None) -> tuple[Tensor, str]:
+    """The warped portrait at its own size, with what the model changed around the face."""
     from ..magicportrait_core.pipeline import decode_clip
     from ..magicportrait_core.pixel_unshuffle import PixelUnshuffle
 
@@ -123,20 +123,22 @@ def decode_over_warp(samples: Tensor, model: HostedModel, warp: WarpedPortrait |
 
     def watched() -> Iterator[Tensor]:
         for i, frame in enumerate(frames):
-            changes.append(float((frame * 127.5 + 127.5 - warp.warp_levels[i]).abs().mean()))
+            before = warp[i : i + 1].warp_levels[0]
+            changes.append(float((frame * 127.5 + 127.5 - before).abs().mean()))
             yield frame
             on_step(i + 1, total, frame)
 
-    image = host.collect(watched(), total)
-    height, width = warp.size
+    image = host.collect(warp.paste(watched()), total)
+    (height, width), view = warp.view.picture, warp.view.size
     return image, (
         f"{total} frames of {width}x{height} pixels: the warped portrait, changed by "
-        f"{sum(changes) / total:.1f} of 255 levels on average at {working[1]}x{working[0]} pixels"
+        f"{sum(changes) / total:.1f} of 255 levels on average in the {view[1]}x{view[0]} pixels around the "
+        f"face, which the model sees at {working[1]}x{working[0]}"
     )
 
 
 def check_warp(
-    warp: WarpedPortrait | None, frames: int, working: tuple[int, int], config: ModelConfig, name: str
+    warp: ViewedWarp | None, frames: int, working: tuple[int, int], config: ModelConfig, name: str
 ) -> None:
     """Refuses a warp that the latents cannot be corrections of."""
     from ..magicportrait_core.reference import check_same_aspect, named

@@ -16,10 +16,10 @@ from . import host
 from .sockets import GuidanceMapsSocket, HostedModel, ModelSocket, MotionFeaturesSocket, WarpSocket
 
 if TYPE_CHECKING:
+    from ..magicportrait_core.face_view import ViewedWarp
     from ..magicportrait_core.guidance import GuidanceMaps
     from ..magicportrait_core.models.config import ModelConfig
-    from ..magicportrait_core.motion_features import MotionFeatures
-    from ..magicportrait_core.warped_portrait import WarpedPortrait
+    from ..magicportrait_core.motion_features import MapSource, MotionFeatures
 
 Size = tuple[int, int]  # height, width
 
@@ -91,21 +91,35 @@ class EncodeGuidance(io.ComfyNode):
         depth: float = 1.0,
         normal: float = 1.0,
         render: float = 1.0,
-        warp: WarpedPortrait | None = None,
+        warp: ViewedWarp | None = None,
     ) -> io.NodeOutput:
         from ..magicportrait_core.reference import working_size
 
-        pixels = working_size(guidance.size, model.model.config, size or None)
+        maps = seen_maps(guidance, model.model.config, warp)
+        pixels = working_size(maps.size, model.model.config, size or None)
         strengths = {"depth": depth, "normal": normal, "render": render}
-        return io.NodeOutput(encode(model, guidance, pixels, strengths, warp))
+        return io.NodeOutput(encode(model, maps, pixels, strengths, warp))
+
+
+def seen_maps(guidance: GuidanceMaps, config: ModelConfig, warp: ViewedWarp | None) -> MapSource:
+    """The part of the maps that the model looks at: where it corrects a warp, the square around the face."""
+    from ..magicportrait_core.face_view import ViewedMaps
+    from ..magicportrait_core.reference import check_same_aspect
+
+    if config.prior is None or warp is None:
+        return guidance
+    whole = warp.view.picture
+    slack = 1 + max(whole) / min(whole)
+    check_same_aspect(whole, guidance.size, slack, "warped portrait")
+    return ViewedMaps(guidance, warp.view)
 
 
 def encode(
     model: HostedModel,
-    guidance: GuidanceMaps,
+    guidance: MapSource,
     size: Size,
     strengths: dict[str, float],
-    warp: WarpedPortrait | None = None,
+    warp: ViewedWarp | None = None,
 ) -> MotionFeatures:
     """Features at a working size; those of long clips lie in a file that goes when nobody uses them."""
     from ..magicportrait_core.diffusion.memory import is_out_of_memory

@@ -16,9 +16,10 @@ from ..magicportrait_core.diffusion.sampler import sample_clip
 from ..magicportrait_core.diffusion.schedule import ddim_schedule
 from ..magicportrait_core.diffusion.windows import part_of
 from ..magicportrait_core.media.image import to_levels
-from ..magicportrait_core.reference import resize_portrait
+from ..magicportrait_core.reference import check_same_aspect, resize_portrait
 from ..magicportrait_core.render_options import (
     ReenactOptions,
+    check_same_portrait,
     picture_size,
     planned_windows,
     render_fingerprint,
@@ -72,10 +73,12 @@ def render(
     text = text_embedding(conditioning, model.model)
     check_vae(vae, config)
     check_guidance(options.guidance_scale, options.guidance_strength)
+    portrait = seen_portrait(portrait, features)
     size = sampling_size(picture_size(portrait), features, model.model, options)
     windows = share.of(planned_windows(features.num_frames, config, options))
     schedule = ddim_schedule(options.steps)
     pixels = resize_portrait(portrait, size)
+    check_same_portrait(pixels, features)
     identity = render_identity(
         options,
         render_fingerprint(model.model, features, pixels, text, options, vae_fingerprint(vae, config)),
@@ -115,6 +118,15 @@ def render(
         )
     segments = replace(segments, render=render_identity(options, picture_fingerprint(pixels)))
     return segments, report(segments, watched, options, model, needed * batch, going_on)
+
+
+def seen_portrait(portrait: Tensor, features: MotionFeatures) -> Tensor:  # (3, H, W) in [-1, 1]
+    """The part of the portrait that the features are of: where a model corrects a warp, around the face."""
+    if features.view is None:
+        return portrait
+    size, whole = picture_size(portrait), features.view.picture
+    check_same_aspect(size, whole, slack=1 + max(whole) / min(whole))
+    return features.view.of(size).cut(portrait)
 
 
 def appearance_tokens(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HeadTrackerSocket = io.Custom("HEAD_TRACKER")  # HeadTracker
 FaceTrackSocket = io.Custom("FACE_TRACK")  # HeadTrack
 GuidanceMapsSocket = io.Custom("GUIDANCE_MAPS")  # magicportrait_core.guidance.GuidanceMaps
-WarpSocket = io.Custom("PORTRAIT_WARP")  # magicportrait_core.warped_portrait.WarpedPortrait
+WarpSocket = io.Custom("PORTRAIT_WARP")  # magicportrait_core.face_view.ViewedWarp
 ModelSocket = io.Custom("MAGICPORTRAIT_MODEL")  # HostedModel
 MotionFeaturesSocket = io.Custom("MOTION_FEATURES")  # magicportrait_core.motion_features.MotionFeatures
 SegmentsSocket = io.Custom("PORTRAIT_SEGMENTS")  # magicportrait_core.diffusion.segments.PortraitSegments

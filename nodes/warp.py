@@ -14,9 +14,9 @@ from .loaders import with_landmarks
 from .sockets import FaceTrackSocket, HeadTrack, WarpSocket, check_same_head
 
 if TYPE_CHECKING:
+    from ..magicportrait_core.face_view import FaceView, ViewedWarp
     from ..magicportrait_core.warp.compose import WarpFrame
     from ..magicportrait_core.warp.options import WarpOptions
-    from ..magicportrait_core.warped_portrait import WarpedPortrait
 
 HELD_DEGREES = 0.5  # less is not worth a word
 
@@ -160,25 +160,27 @@ class WarpedClip:
     images: Tensor  # (F, H, W, 3)
     holes: Tensor  # (F, H, W)
     source_maps: Tensor  # (N, H, W, 3)
-    warp: WarpedPortrait
+    warp: ViewedWarp
     report: str = ""
 
     @classmethod
-    def empty(cls, picture: Tensor, frames: int, shown: int) -> WarpedClip:
+    def empty(cls, picture: Tensor, view: FaceView, frames: int, shown: int) -> WarpedClip:
         """Room for the frames of the portrait (3, H, W), with source maps of `shown` of them."""
+        from ..magicportrait_core.face_view import ViewedWarp
         from ..magicportrait_core.media.image import to_levels
         from ..magicportrait_core.warped_portrait import WarpedPortrait
 
         height, width = picture.shape[-2:]
+        warped = WarpedPortrait(
+            to_levels(picture).movedim(-1, 0).contiguous(),
+            torch.empty(frames, 3, height, width, dtype=torch.uint8),
+            torch.empty(frames, 1, height, width, dtype=torch.uint8),
+        )
         return cls(
             torch.empty(frames, height, width, 3),
             torch.empty(frames, height, width),
             torch.empty(shown, height, width, 3),
-            WarpedPortrait(
-                to_levels(picture).movedim(-1, 0).contiguous(),
-                torch.empty(frames, 3, height, width, dtype=torch.uint8),
-                torch.empty(frames, 1, height, width, dtype=torch.uint8),
-            ),
+            ViewedWarp(warped, view),
         )
 
     def put(self, i: int, frame: WarpFrame) -> None:
@@ -187,13 +189,14 @@ class WarpedClip:
 
         self.images[i] = host.to_image(frame.image[None])[0]
         self.holes[i] = host.to_mask(frame.hole[None])[0]
-        self.warp.warp_levels[i] = to_levels(frame.image).movedim(-1, 0)
-        self.warp.labels[i, 0] = frame.source_map.to("cpu", torch.uint8)
+        self.warp.warped.warp_levels[i] = to_levels(frame.image).movedim(-1, 0)
+        self.warp.warped.labels[i, 0] = frame.source_map.to("cpu", torch.uint8)
 
 
 def warp_clip(
     portrait: Tensor, portrait_track: HeadTrack, aligned: HeadTrack, options: WarpOptions, map_frames: int
 ) -> WarpedClip:
+    from ..magicportrait_core.face_view import face_view
     from ..magicportrait_core.warp.compose import warp_frame
     from ..magicportrait_core.warp.source import prepare_warp
     from ..magicportrait_core.warp.sources import source_map_picture, source_shares
@@ -210,7 +213,7 @@ def warp_clip(
     target = aligned.track.to(device)
     frames = target.num_frames
     shown = {frame: place for place, frame in enumerate(host.spread(frames, map_frames))}
-    clip = WarpedClip.empty(picture, frames, len(shown))
+    clip = WarpedClip.empty(picture, face_view(head, target), frames, len(shown))
     shares, held = [], []
     for i in range(frames):
         result = host.interruptible(warp_frame, source, target[i : i + 1])  # seconds for a 4K photo

@@ -16,7 +16,7 @@ from example_workflows import FPS, FRAMES, Render, api, inputs_of, keep_results,
 from PIL import Image
 
 SIZE = (256, 128)  # height, width of the portrait: not square, so that a mistaken order of axes shows
-WORKING = (128, 64)  # of the toy model
+WORKING = (96, 64)  # of the toy model, which looks at the square around the face, as far as the picture goes
 ROUNDING = 1  # level: the warp is kept in 8 bits, and the host cuts off what is below one
 VIDEOS = ("reenactment", "moving portrait", "tracked head", "depth", "normal", "render")
 
@@ -78,10 +78,10 @@ def test_before_its_training_the_result_is_the_warp_exactly(render):
     off = np.abs(untrained.frames.astype(int) - untrained.pictures("Warp"))
     assert off.max() <= ROUNDING
     report = untrained.run.outputs[node_named(untrained.workflow, "Frames")]["text"][0]
-    assert report == (
-        f"{FRAMES} frames of {SIZE[1]}x{SIZE[0]} pixels: the warped portrait, changed by 0.0 of 255 levels "
-        f"on average at {WORKING[1]}x{WORKING[0]} pixels"
+    assert report.startswith(
+        f"{FRAMES} frames of {SIZE[1]}x{SIZE[0]} pixels: the warped portrait, changed by 0.0"
     )
+    assert report.endswith("pixels around the face, which the model sees at 64x96")
 
 
 def test_what_is_learned_changes_the_head_and_not_the_far_background(first):
