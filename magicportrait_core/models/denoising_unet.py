@@ -246,6 +246,9 @@ class _DenoisingPass(UNetPass):
     def motion(self, module: nn.Module, x: Tensor) -> Tensor:
         positions = self._positions(x)
         if torch.is_grad_enabled():
+            # The first one's input needs no gradient where motion modules alone learn, and torch's CPU kernel
+            # for such a group norm crashes (channels last, 2.11).
+            x = x if x.requires_grad else x.detach().requires_grad_()
             return self.checkpointed(lambda: motion_transformer(module, module.norm(x), positions) + x)
         cells = module.norm(x)
         step = max(TOKENS_AT_ONCE // (x.shape[0] * x.shape[3]), 1)
