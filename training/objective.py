@@ -146,7 +146,8 @@ def loss_of(
     latents = levels.noised(_starts(frozen, inputs, draws, noise), noise)
     output = predict(inputs, latents, draws.timesteps, draws.reads_reference)
     clean = levels.clean(latents, v_of(output, latents, levels, inputs.prior))
-    return picture_loss(cell_pictures(clean, config), inputs.truth, inputs.head, options)
+    warp = cell_pictures(inputs.prior.mean, config)
+    return picture_loss(cell_pictures(clean, config), inputs.truth, warp, inputs.head, options)
 
 
 @torch.no_grad()
@@ -165,18 +166,25 @@ def _starts(frozen: Predict, inputs: StepInputs, draws: Draws, noise: Tensor) ->
 
 def picture_loss(
     estimate: Tensor,  # (B, 3, W, H, W)
-    truth: Tensor,  # of the same shape, both in [-1, 1]
+    truth: Tensor,  # of the same shape, in [-1, 1] as all three
+    warp: Tensor,
     head: Tensor,  # (B, 1, W, H, W) bool
     options: ObjectiveOptions,
 ) -> Tensor:
-    """Mean absolute and squared error, pixels of the head weighted, absolute error of the differences between
-    neighbours, and the logarithm of each row's squared error on the head, as PSNR counts it: there an easy
-    clip counts as much as a hard one."""
-    error = estimate - truth
+    """Absolute and squared error, pixels of the head weighted, absolute error of the differences between
+    neighbours, and the logarithm of each row's squared error on the head, as PSNR counts it.
+
+    Errors are relative to the warp's: of the network that changes nothing the absolute part is 1 and the
+    logarithm 0, and an easy clip counts as much as a hard one.
+    """
+    error, before = estimate - truth, warp - truth
     weight = 1 + (options.head - 1) * head.float()
+    share = 1 / ((weight * before.abs()).flatten(1).mean(1) + SMALLEST_ERROR**0.5).view(-1, 1, 1, 1, 1)
+    weight = weight * share
     loss = (weight * error.abs()).mean() + options.squares * (weight * error.square()).mean()
     if options.psnr:
-        loss = loss + options.psnr * head_error(error, head).log().mean()
+        gain = head_error(error, head).log() - head_error(before, head).log()
+        loss = loss + options.psnr * gain.mean()
     if options.edges:
         across = (weight[..., 1:] * error.diff(dim=-1).abs()).mean()
         down = (weight[..., 1:, :] * error.diff(dim=-2).abs()).mean()
