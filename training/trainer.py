@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +109,8 @@ class Trainer:
             self.optimizer.zero_grad()
             raise FloatingPointError(
                 f"step {self.step + 1}: the loss is {loss:g} and the gradient {gradient:g}, no numbers to go "
-                "on with; run again with a smaller optimizer.learning_rate, or with compute.precision=no"
+                "on with; the last saved state stays: run again with run.allow_changes=true and a smaller "
+                "optimizer.learning_rate, or with compute.precision=no"
             )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -225,7 +226,12 @@ def run(options: TrainOptions) -> int:
         with Interruption() as interruption, Curve.open(options, accelerator, trainer.step) as curve:
             stopped = _loop(trainer, curve, validation, interruption)
     except FloatingPointError:
-        trainer.save()  # of the last good step
+        # Weights that led there may be bad already: an older state stays as it is.
+        if not (trainer.output / NAME).exists():
+            _save_after_error(trainer)
+        raise
+    except (ValueError, OSError):  # such as a damaged file of clips
+        _save_after_error(trainer)
         raise
     say(f"stopped after step {trainer.step}; run the same command again to go on" if stopped else "done")
     return 130 if stopped else 0
@@ -252,6 +258,12 @@ def _loop(trainer: Trainer, curve: Curve, validation: Validation | None, interru
     trainer.save()
     accelerator.wait_for_everyone()
     return False
+
+
+def _save_after_error(trainer: Trainer) -> None:
+    """Keep what was learnt; the first error is what people should read."""
+    with suppress(OSError):
+        trainer.save()
 
 
 def _save_or_warn(trainer: Trainer) -> None:
