@@ -42,21 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(given: argparse.Namespace) -> int:
     """Find the videos, prepare those that are not done, write the report."""
+    from magicportrait_core.devices import choose_device
     from training.preparation.videos import find_videos
 
     if given.workers < 1:
         raise ValueError(f"workers={given.workers}; expected 1 or more")
     options = options_of(given)
+    choose_device(given.device)
     jobs = find_videos(given.videos, leave_out=given.output)
     if given.dry_run:
         print(f"{len(jobs)} videos -> {given.output}\n{options}")
         return USABLE
-    from magicportrait_core.devices import choose_device
     from training.clip_store import ClipStore, merge_indices, verify
     from training.preparation.records import unfinished
     from training.preparation.report import write_report
 
-    choose_device(given.device)
     claim_folder(given.output, options)
     there = known_clips(given.output)
     todo = unfinished(given.output, jobs, there)
