@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -28,14 +27,13 @@ class UsageError(Exception):
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.frames = FRAMES[options.kind] if options.frames is None else options.frames
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being ended keeps what is done, as Ctrl-C
     try:
         _check(options)
         write_clips(options)
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
         return 130
-    except (UsageError, ValueError, RuntimeError, OSError) as error:
+    except (UsageError, ValueError, ImportError, OSError) as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     return 0
@@ -44,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 def write_clips(options: argparse.Namespace) -> None:
     """Add what is missing of the clips to the folder. What is done is kept when this is interrupted."""
     from training.clip_store import ClipWriter
+    from training.interruption import Interruption
     from training.synthesis.clips import Recipe, Workshop, clip_name
     from training.synthesis.workers import clips_made
 
@@ -59,12 +58,15 @@ def write_clips(options: argparse.Namespace) -> None:
         return
     workshop = Workshop.of(recipe)
     start = time.monotonic()
-    try:
-        for done, clip in enumerate(clips_made(workshop, missing, options.workers), 1):
-            writer.add(clip)
-            _say(options, len(missing), done, time.monotonic() - start)
-    finally:
-        writer.flush()
+    with Interruption() as stop:
+        try:
+            for done, clip in enumerate(clips_made(workshop, missing, options.workers), 1):
+                writer.add(clip)
+                _say(options, len(missing), done, time.monotonic() - start)
+                if stop.asked:
+                    raise KeyboardInterrupt
+        finally:
+            writer.flush()
     print(f"\n{options.output} has {len(writer.clips)} clips")
 
 
@@ -114,7 +116,7 @@ def _check_space(folder: Path, clips: int, options: argparse.Namespace) -> None:
     free = shutil.disk_usage(folder).free
     if need > free:
         raise UsageError(
-            f"{clips} clips need {need / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free; "
+            f"{clips} clips need {need / 1e6:.0f} MB and {folder} has {free / 1e6:.0f} MB free; "
             "make room or ask for fewer --clips"
         )
 

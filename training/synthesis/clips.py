@@ -65,7 +65,7 @@ class Workshop:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Workshop:
-        """ValueError or RuntimeError of one sentence where photos are missing or show no face."""
+        """ValueError or ImportError of one sentence where photos are missing or show no face."""
         head = load_head("open_head")
         surface = head_surface(head, max(TEXELS_PER_PIXEL * recipe.size, MOST_SOLIDS * TILE))
         appearance = plain_appearance(head, 64)

@@ -25,11 +25,11 @@ TEXTURES = {
 
 @lru_cache(maxsize=1)
 def texture_pictures() -> tuple[np.ndarray, ...]:  # each (H, W, 3) uint8
-    """RuntimeError of one sentence where scikit-image is missing."""
+    """ImportError of one sentence where scikit-image is missing."""
     try:
         from skimage import data
     except ImportError as error:
-        raise RuntimeError(
+        raise ImportError(
             "scikit-image is missing, whose free pictures give cloth and backgrounds their texture: "
             "pip install scikit-image"
         ) from error
@@ -48,5 +48,5 @@ def random_patch(
     left = int(random.integers(0, picture.shape[1] - side + 1))
     patch = to_linear(picture[top : top + side, left : left + side, :3].astype(np.float32) / 255)
     if np.ptp(patch.mean((0, 1))) < 0.02:
-        patch = patch * random.uniform(0.5, 1.3, 3).astype(np.float32)
+        patch = np.clip(patch * random.uniform(0.5, 1.3, 3).astype(np.float32), 0, 1)
     return patch[:, ::-1] if random.random() < 0.5 else patch

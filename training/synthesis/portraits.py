@@ -29,13 +29,13 @@ class Portrait:
 def packaged_portraits(landmarker: Landmarker, head: HeadModel) -> tuple[Portrait, ...]:
     """Eileen Collins (NASA, in scikit-image) and Grace Hopper (US Navy, in matplotlib), both public domain.
 
-    RuntimeError of one sentence where a package is missing.
+    ImportError of one sentence where a package is missing.
     """
     try:
         from matplotlib.cbook import get_sample_data
         from skimage import data
     except ImportError as error:
-        raise RuntimeError(
+        raise ImportError(
             f"{error.name} is missing, which ships a portrait in the public domain: "
             "pip install scikit-image matplotlib"
         ) from error
