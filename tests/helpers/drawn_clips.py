@@ -18,12 +18,14 @@ from magicportrait_core.tracking.track import FaceTrack
 from magicportrait_core.warp import prepare_warp, warp_frame
 
 
-def write_drawn_store(folder: Path, clips: int = 3, frames: int = 6, size: int = 64) -> Path:
+def write_drawn_store(
+    folder: Path, clips: int = 3, frames: int = 6, size: int = 64, shard_bytes: int = 2**28
+) -> Path:
     """A folder of clips, about a second; clip c is the same in every store of its size and length."""
     from training.clip_store import ClipWriter
 
     head = load_head("open_head")
-    with ClipWriter(folder) as writer:
+    with ClipWriter(folder, shard_bytes) as writer:
         for number in range(clips):
             writer.add(drawn_clip(head, number, frames, size))
     return folder
@@ -85,7 +87,7 @@ def drawn_track(head: HeadModel, frames: int, size: int, random: torch.Generator
 
 def blobs(random: torch.Generator, size: tuple[int, int]) -> Tensor:  # (3, height, width) 0..1
     """Soft spots of random colours."""
-    coarse = torch.rand(1, 3, 8, 8, generator=random)
+    coarse = torch.rand(1, 3, 4, 4, generator=random)
     return functional.interpolate(coarse, size, mode="bicubic", align_corners=False)[0].clamp(0, 1)
 
 

@@ -26,6 +26,7 @@ TINY = ModelConfig(
     prior=WarpPriorConfig(),
     autoencoder="unshuffle",
     side=SIDE,
+    noise_scale=0.0,
     steps=1,
     guidance_scale=1.0,
 )
