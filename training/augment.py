@@ -44,7 +44,12 @@ NO_AUGMENT = AugmentOptions(flip=0, colour=0, grey=0, crop=0, blur=0, noise=0)
 
 
 def augment_clip(clip: Clip, options: AugmentOptions, random: np.random.Generator) -> Clip:
-    """One variation of a clip, the same for the same state of `random`. Without reference it has none."""
+    """One variation of a clip, the same for the same state of `random`. Without reference it has none.
+
+    Stored latents are of the pictures as they were: whatever may change pictures leaves them out.
+    """
+    if options != NO_AUGMENT:
+        clip = replace(clip, latents=None, reference_latents=None)
     if random.random() < options.flip:
         clip = mirrored(clip)
     kept = 1 - random.uniform(0, options.crop)

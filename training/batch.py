@@ -16,8 +16,19 @@ class Batch:
     frames: Tensor  # (B, W, 3, H, W) uint8, the truth
     maps: dict[str, Tensor]  # (B, W, 3, H, W) uint8, every one of ModelConfig.maps, as networks read it
     labels: Tensor | None = None  # (B, W, 1, H, W) uint8 of warp.sources, with models that have a prior
+    latents: Tensor | None = (
+        None  # (B, W, C, h, w) of the frames, where the data holds what a VAE makes of them
+    )
+    reference_latents: Tensor | None = None  # (B, C, h, w), both in the network's scale
 
     def to(self, device: torch.device) -> Batch:
         maps = {name: value.to(device) for name, value in self.maps.items()}
-        labels = None if self.labels is None else self.labels.to(device)
-        return Batch(self.reference.to(device), self.frames.to(device), maps, labels)
+        rest = (self.labels, self.latents, self.reference_latents)
+        there = (None if value is None else value.to(device) for value in rest)
+        return Batch(self.reference.to(device), self.frames.to(device), maps, *there)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        maps = {name: value[rows] for name, value in self.maps.items()}
+        rest = (self.labels, self.latents, self.reference_latents)
+        there = (None if value is None else value[rows] for value in rest)
+        return Batch(self.reference[rows], self.frames[rows], maps, *there)

@@ -94,7 +94,8 @@ class Examples:
         frames = part.store.clips[number].frames
         others = [i for i in range(frames) if not start <= i < start + self.window] or list(range(frames))
         still = part.store.read(number, [others[int(random.integers(len(others)))]], ())
-        return replace(clip, reference=still.frames[0])
+        latents = None if still.latents is None else still.latents[0]
+        return replace(clip, reference=still.frames[0], reference_latents=latents)
 
     def _mix_at(self, row: int) -> tuple[int, int]:
         """The store of a row, and how many rows it had before."""
@@ -189,11 +190,14 @@ def needed_maps(config: ModelConfig, augment: AugmentOptions) -> tuple[str, ...]
 def collate(clips: Sequence[Clip], config: ModelConfig) -> Batch:
     """Clips of one length and size as networks read them."""
     maps = [network_maps(clip, config) for clip in clips]
+    encoded = all(clip.latents is not None and clip.reference_latents is not None for clip in clips)
     return Batch(
         torch.stack([clip.reference for clip in clips]),
         torch.stack([clip.frames for clip in clips]),
         {name: torch.stack([of[name] for of in maps]) for name in maps[0]},
         torch.stack([clip.maps["sources"] for clip in clips]) if config.prior is not None else None,
+        torch.stack([clip.latents for clip in clips]) if encoded else None,
+        torch.stack([clip.reference_latents for clip in clips]) if encoded else None,
     )
 
 

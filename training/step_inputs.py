@@ -66,9 +66,17 @@ def prepare_inputs(
         name: rearrange(batch.maps[name], "b w c y x -> (b w) c y x").float() / 255 for name in config.maps
     }
     return StepInputs(
-        reference=encode(pictures_of(batch.reference), config, encoder),
+        reference=(
+            encode(pictures_of(batch.reference), config, encoder)
+            if batch.reference_latents is None
+            else batch.reference_latents.float()
+        ),
         truth=_clips(frames, windows),
-        latents=_clips(encode(frames, config, encoder), windows),
+        latents=(
+            _clips(encode(frames, config, encoder), windows)
+            if batch.latents is None
+            else batch.latents.float().movedim(2, 1)
+        ),
         maps=maps,
         head=_clips(_head(batch, maps), windows),
         prior=_prior(batch, config, encoder, windows),

@@ -84,9 +84,7 @@ class Trainer:
             chosen = slice(int(part[0]), int(part[-1]) + 1)
             last = number == parts - 1
             with nullcontext() if last else self.accelerator.no_sync(self.predict):
-                inputs = prepare_inputs(
-                    rows_of_batch(batch, chosen).to(self.accelerator.device), self.config, self.vae
-                )
+                inputs = prepare_inputs(batch[chosen].to(self.accelerator.device), self.config, self.vae)
                 loss = loss_of(
                     self.predict,
                     self.networks,
@@ -198,16 +196,6 @@ class Trainer:
             self.accelerator.scaler.load_state_dict(state.scaler)
         self.step = state.step
         return True
-
-
-def rows_of_batch(batch: Batch, rows: slice) -> Batch:
-    """Some rows of a batch."""
-    return Batch(
-        batch.reference[rows],
-        batch.frames[rows],
-        {name: value[rows] for name, value in batch.maps.items()},
-        None if batch.labels is None else batch.labels[rows],
-    )
 
 
 def run(options: TrainOptions) -> int:
