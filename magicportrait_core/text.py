@@ -16,6 +16,7 @@ PROMPT = "A close up of a person."
 # "of", "a", "person", ".", end, and ends up to 77. Printed by transformers' CLIPTokenizer on the vocabulary
 # in ComfyUI (comfy/sd1_tokenizer), whose own tokenizer gives the same.
 PROMPT_TOKENS = (49406, 320, 2660, 705, 539, 320, 2533, 269, *(49407,) * 69)
+CLIP_WIDTH = 768  # of CLIP-L's embeddings
 HEAD_SIZE = 64  # of every CLIP text encoder
 TEXT_KEY = "text"  # of an embedding in a file of its own
 EXPECTED = "expected CLIP-L (clip_l.safetensors) or a whole SD 1.5 checkpoint"
@@ -70,11 +71,12 @@ def read_embedding(path: str | Path) -> Tensor:  # (1, N, D) float32
 
 def check_text(text: Tensor, config: ModelConfig) -> None:
     """Raises ValueError unless the embedding (1, N, D) is of the model's text encoder."""
-    if text.ndim != 3 or text.shape[0] != 1 or text.shape[2] != config.unet.text_dim:
-        raise ValueError(
-            f"the text embedding is {tuple(text.shape)}; expected (1, tokens, {config.unet.text_dim}) "
-            f"from CLIP-L of SD 1.5 for the prompt {PROMPT!r}"
-        )
+    width = config.unet.text_dim
+    if text.ndim != 3 or text.shape[0] != 1 or text.shape[2] != width:
+        where = f"from CLIP-L of SD 1.5 for the prompt {PROMPT!r}"
+        if width != CLIP_WIDTH:
+            where = f"as the model {config.name!r} brings along; leave the text out"
+        raise ValueError(f"the text embedding is {tuple(text.shape)}; expected (1, tokens, {width}) {where}")
     if not torch.isfinite(text).all():
         raise ValueError("the text embedding holds values that are not finite numbers; encode it in float32")
 

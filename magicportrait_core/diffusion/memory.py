@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 # Activations at the peak of one window with guidance, per frame, latent cell and channel of the finest
 # level, weights apart. Measured on a CPU at SD 1.5 size, 12 frames, float32: 36 with 32 x 32 cells
 # (benchmarks.sampler --size full), 22 with 64 x 64 (at an eighth of the widths), because temporaries are cut
-# into slices of one size. The larger one leaves large pictures room for what convolutions borrow on a GPU. The
-# small model at its size takes 38, and 49 with guidance; there it is tens of megabytes.
+# into slices of one size. The larger one leaves large pictures room for what convolutions borrow on a GPU.
+# The small model at its size takes 38, and 49 with guidance; there it is tens of megabytes.
 PEAK_VALUES = 36
 USABLE = 0.9  # of free memory; allocators lose some to fragments
 MOST_WINDOWS = 4  # one window of 24 frames fills a GPU already, and progress and cancelling come per batch

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from magicportrait_core.models.config import SD15
+from magicportrait_core.models.config import SD15, SMALL
 from magicportrait_core.text import PROMPT_TOKENS, check_text, embed_prompt, read_embedding
 
 WIDTH, LAYERS = 64, 2
@@ -118,3 +118,11 @@ def test_the_embedding_of_another_family_is_refused(shape):
     with pytest.raises(ValueError, match=r"expected \(1, tokens, 768\) from CLIP-L"):
         check_text(torch.zeros(shape), SD15)
     check_text(torch.zeros(1, 77, 768), SD15)
+
+
+def test_a_model_with_an_embedding_of_its_own_takes_no_clip():
+    check_text(torch.zeros(1, 1, 16), SMALL)
+    with pytest.raises(
+        ValueError, match=r"is \(1, 77, 768\); expected \(1, tokens, 16\) as the model 'small' br"
+    ):
+        check_text(torch.zeros(1, 77, 768), SMALL)
