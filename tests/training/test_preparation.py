@@ -90,6 +90,8 @@ def test_runs_are_split_where_the_face_is_lost_jumps_or_is_doubtful():
 
 def test_long_runs_become_clips_of_about_one_length():
     assert [stop - start for start, stop, _ in places(spans_of(seen(17, walking), 0, SMALL))] == [6, 6, 5]
+    few = replace(SMALL, min_frames=7)  # 6 would be too short, so clips are as long as they may be
+    assert [span.frames for span in spans_of(seen(17, walking), 0, few)] == [8, 8, 1]
     clips = [Span(i, i + 1) for i in range(10)]
     assert [span.start for span in spread(clips, 4)] == [0, 2, 5, 7]
     assert spread(clips, None) == clips

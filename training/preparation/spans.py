@@ -90,6 +90,8 @@ def pieces(
         stop = begin + _stays_inside(points[begin:])
         count = math.ceil((stop - begin) / options.clip_frames)
         length = math.ceil((stop - begin) / count)
+        if length < options.min_frames:
+            length = options.clip_frames
         end = min(begin + length, stop)
         out.append((begin, end))
         begin = end
