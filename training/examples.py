@@ -190,7 +190,9 @@ def needed_maps(config: ModelConfig, augment: AugmentOptions) -> tuple[str, ...]
 def collate(clips: Sequence[Clip], config: ModelConfig) -> Batch:
     """Clips of one length and size as networks read them."""
     maps = [network_maps(clip, config) for clip in clips]
-    encoded = all(clip.latents is not None and clip.reference_latents is not None for clip in clips)
+    encoded = config.autoencoder == "vae" and all(
+        clip.latents is not None and clip.reference_latents is not None for clip in clips
+    )
     return Batch(
         torch.stack([clip.reference for clip in clips]),
         torch.stack([clip.frames for clip in clips]),
