@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import torch
@@ -14,6 +17,7 @@ from training.clip_store import Clip
 
 from .clips import Workshop, make_clip
 
+AHEAD = 4  # clips a worker that are made before they are asked for
 _workshops: list[Workshop] = []  # one, of a worker process
 
 
@@ -25,9 +29,23 @@ def clips_made(workshop: Workshop, numbers: Sequence[int], workers: int) -> Iter
                 yield make_clip(workshop, number)
         return
     context = multiprocessing.get_context("spawn")  # forks of a process with threads may hang
-    with context.Pool(min(workers, len(numbers)), _start, (workshop,)) as pool:
-        for clip in pool.imap(_make, numbers):
-            yield _with(clip, torch.from_numpy)
+    count = min(workers, len(numbers))
+    with ProcessPoolExecutor(count, context, _start, (workshop,)) as pool:
+        ahead: deque = deque()
+        try:
+            for number in numbers:
+                ahead.append(pool.submit(_make, number))
+                if len(ahead) > AHEAD * count:
+                    yield _with(ahead.popleft().result(), torch.from_numpy)
+            while ahead:
+                yield _with(ahead.popleft().result(), torch.from_numpy)
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a worker process ended by itself, perhaps for want of memory; run the same command with "
+                f"fewer than --workers {workers}"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _start(workshop: Workshop) -> None:
