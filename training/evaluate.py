@@ -86,7 +86,7 @@ def run_videos(given: argparse.Namespace) -> int:
     from training.evaluation.learned import LearnedMetrics
     from training.evaluation.pairs import find_pairs
     from training.evaluation.run import Baseline, Evaluation
-    from training.evaluation.table import means, write_table
+    from training.evaluation.table import means, verdicts, write_table
 
     modes = given.mode or (MODES if given.portraits or given.pairs else MODES[:1])
     pairs = find_pairs(given.videos, given.portraits, modes, given.pairs)
@@ -102,7 +102,7 @@ def run_videos(given: argparse.Namespace) -> int:
     if len(failed) == len(pairs):
         raise ValueError(f"no pair could be measured; the first: {failed[0]}")
     write_table(given.output, table)
-    print(means(table))
+    print("\n".join([means(table), *verdicts(table)]))
     for note in table.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"{given.output / 'table.md'}: {len(pairs) - len(failed)} of {len(pairs)} pairs", file=sys.stderr)
@@ -115,7 +115,7 @@ def run_store(given: argparse.Namespace) -> int:
     from training.clip_store import ClipStore
     from training.evaluation.network import SMALL_STEPS
     from training.evaluation.store import evaluate_store
-    from training.evaluation.table import means, write_table
+    from training.evaluation.table import means, verdicts, write_table
 
     device, store = device_of(given), ClipStore(given.store)
     model = open_on(given.model, device) if given.model else None
@@ -131,7 +131,7 @@ def run_store(given: argparse.Namespace) -> int:
     )
     if given.output:
         write_table(given.output, table)
-    print(means(table))
+    print("\n".join([means(table), *verdicts(table)]))
     return 0
 
 

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from training.evaluation.table import Row, Table, means, to_csv, to_markdown, write_table
+from training.evaluation.table import Row, Table, means, to_csv, to_markdown, verdicts, write_table
 
 
 @pytest.fixture
@@ -37,6 +37,16 @@ def test_differences_to_the_warp_are_bold_where_they_are_better(table):
     assert still == "| still | 17.00 (-5.00) | - |"
     assert warp == "| warp | 22.00 | 4.00 |"
     assert network == "| network, 1 step | **23.25 (+1.25)** | 4.50 (+0.50) |"  # more flicker is worse
+
+
+def test_a_verdict_says_what_is_better_and_what_is_worse(table):
+    assert verdicts(table) == [
+        "- **network, 1 step**: better than the warp in 1 of 2 measures (head PSNR); worse in flicker"
+    ]
+    rows = [
+        Row("a", name, {"psnr_head": value}) for name, value in (("warp", 20.0), ("network, 1 step", 20.004))
+    ]
+    assert verdicts(Table(tuple(rows))) == ["- **network, 1 step**: better than the warp in 0 of 1 measures"]
 
 
 def test_programs_read_the_same_numbers(table):

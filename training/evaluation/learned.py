@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from magicportrait_core.media.image import resize
 from training.evaluation.footage import pictures
 from training.evaluation.pictures import mean
 
@@ -26,7 +27,7 @@ FVD_SIDE, FVD_FRAMES = 224, 16  # pixels and frames that the I3D network reads
 FRAMES_AT_ONCE = 8
 
 PairMetric = Callable[[Tensor, Tensor], float]  # output and truth or portrait, (F, 3, H, W) uint8 -> mean
-Features = Callable[[Tensor], Tensor]  # (F, 3, H, W) uint8 -> (N, D)
+Features = Callable[[Tensor], Tensor]  # (F, 3, H, W) uint8 -> (N, D), (0, 0) of too short a clip
 
 
 class Missing(Exception):
@@ -141,19 +142,15 @@ def _i3d(weights: Path | None, device: torch.device | str) -> Features:
 
     @torch.no_grad()
     def features(frames: Tensor) -> Tensor:
-        pieces = frames[: len(frames) // FVD_FRAMES * FVD_FRAMES].split(FVD_FRAMES)
-        codes = [
-            network(_video(piece).to(device), rescale=False, resize=False, return_features=True)
-            for piece in pieces
-        ]
-        return torch.cat([code.float().cpu() for code in codes]) if codes else torch.zeros(0, 1)
+        starts = range(0, len(frames) - FVD_FRAMES + 1, FVD_FRAMES)
+        pieces = (_video(frames[i : i + FVD_FRAMES]).to(device) for i in starts)
+        codes = [network(piece, rescale=False, resize=False, return_features=True) for piece in pieces]
+        return torch.cat([code.float().cpu() for code in codes]) if codes else torch.zeros(0, 0)
 
     return features
 
 
 def _video(frames: Tensor) -> Tensor:  # (1, 3, F, 224, 224) in [-1, 1]
-    from magicportrait_core.media.image import resize
-
     small = [resize(picture, (FVD_SIDE, FVD_SIDE), "bilinear") for picture in pictures(frames)]
     return torch.stack(small, dim=1)[None]
 

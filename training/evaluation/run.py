@@ -133,17 +133,18 @@ class Evaluation:
         """FID and FVD of every method over all clips with a truth."""
         files = [self.folder(pair) / FEATURES for pair in pairs if pair.mode == "self"]
         stored = [load_file(path) for path in files if path.is_file()] if self.learned.features else []
+
+        def gathered(method: str, kind: str) -> Tensor:
+            parts = [codes for part in stored if len(codes := part.get(f"{method}/{kind}", ()))]
+            return torch.cat(parts) if parts else torch.zeros(0, 0)
+
         rows = []
-        for method in self.methods:
+        for method in [method.name for method in self.methods] if stored else []:
             metrics = {
-                kind: frechet_distance(
-                    *(torch.cat([s[f"{name}/{kind}"] for s in stored]) for name in (TRUTH, method.name))
-                )
+                kind: frechet_distance(gathered(method, kind), gathered(TRUTH, kind))
                 for kind in self.learned.features
-                if stored
             }
-            if metrics:
-                rows.append(Row("all clips", method.name, metrics))
+            rows.append(Row("all clips", method, metrics))
         return rows
 
     def folder(self, pair: Pair) -> Path:

@@ -84,16 +84,39 @@ def to_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def to_markdown(table: Table, bars: Sequence[str] = ()) -> str:
-    """Means per method with their difference from the warp, notes, then every pair; `bars` go on top."""
-    parts = [*bars, means(table), "\n".join(f"- {note}" for note in table.notes), pairs(table)]
+def to_markdown(table: Table) -> str:
+    """Verdicts, means per method with their difference from the warp, notes, then every pair."""
+    parts = [
+        "\n".join(verdicts(table)),
+        means(table),
+        "\n".join(f"- {note}" for note in table.notes),
+        pairs(table),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def write_table(folder: Path, table: Table, bars: Sequence[str] = ()) -> None:
+def verdicts(table: Table) -> list[str]:
+    """A line for every network: in which measures it is better than the warp, and in which worse."""
+    lines = []
+    for method in table.methods:
+        if method in (TRUTH, STILL, WARP):
+            continue
+        gains = {name: _gain(table, method, name) for name in table.columns()}
+        better = [METRICS[name].title.split(",")[0] for name, gain in gains.items() if gain > 0]
+        worse = [METRICS[name].title.split(",")[0] for name, gain in gains.items() if gain < 0]
+        known = sum(math.isfinite(gain) for gain in gains.values())
+        lines.append(
+            f"- **{method}**: better than the warp in {len(better)} of {known} measures"
+            + (f" ({', '.join(better)})" if better else "")
+            + (f"; worse in {', '.join(worse)}" if worse else "")
+        )
+    return lines
+
+
+def write_table(folder: Path, table: Table) -> None:
     """table.csv and table.md in a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in (("table.csv", to_csv(table)), ("table.md", to_markdown(table, bars))):
+    for name, text in (("table.csv", to_csv(table)), ("table.md", to_markdown(table))):
         (folder / name).write_text(text, encoding="utf-8")
 
 
@@ -124,9 +147,20 @@ def _compared(value: float, warp: float, metric: Metric, compare: bool) -> str:
     text = _number(value, metric.digits)
     if not compare or not math.isfinite(value) or not math.isfinite(warp):
         return text
-    difference = round(value - warp, metric.digits)
-    text = f"{text} ({difference:+.{metric.digits}f})"
-    return f"**{text}**" if difference * metric.better > 0 else text
+    text = f"{text} ({value - warp:+.{metric.digits}f})"
+    return f"**{text}**" if _difference(value, warp, metric) * metric.better > 0 else text
+
+
+def _gain(table: Table, method: str, name: str) -> float:
+    """How much better than the warp, in the measure's unit as it is shown; NaN where one is not known."""
+    values = table.mean(method, name), table.mean(WARP, name)
+    known = all(map(math.isfinite, values))
+    return METRICS[name].better * _difference(*values, METRICS[name]) if known else math.nan
+
+
+def _difference(value: float, other: float, metric: Metric) -> float:
+    """As it is shown: what rounding hides is no difference."""
+    return round(value - other, metric.digits)
 
 
 def _number(value: float, digits: int) -> str:
