@@ -61,7 +61,5 @@ def test_a_model_gets_what_it_works_on(tmp_path):
 def test_a_config_whose_cells_do_not_fit_is_refused():
     with pytest.raises(ValueError, match="latent_channels=4; cells of 4x4 pixels have 48 values"):
         replace(SMALL, unet=replace(SMALL.unet, latent_channels=4))
-    with pytest.raises(
-        ValueError, match="autoencoder='vae' with a prior, which is of the pixels"
-    ):
+    with pytest.raises(ValueError, match="autoencoder='vae' with a prior, which is of the pixels"):
         replace(SMALL, autoencoder="vae")
