@@ -15,9 +15,10 @@ from .guidance_encoder import GuidanceEncoders
 def new_networks(config: ModelConfig, seed: int = 0) -> Networks:
     """Randomly initialised networks, the same for the same seed.
 
-    Guidance encoders and motion modules start as no-ops. A warp-preconditioned model starts as one altogether:
-    the Denoising UNet gives 0, which stands for the warp itself. Its guidance encoders speak from the
-    beginning: they are all that it sees in its first step of sampling, and zeros behind zeros learn slowly.
+    Guidance encoders and motion modules start as no-ops. A warp-preconditioned model starts as one
+    altogether: the Denoising UNet gives 0, which stands for the warp itself. Its guidance encoders speak from
+    the beginning: they are all that it sees in its first step of sampling, and zeros behind zeros learn
+    slowly.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
