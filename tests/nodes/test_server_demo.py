@@ -1,5 +1,6 @@
 """scripts/demo.py in the host's own Python: what it leaves behind and what it says."""
 
+import argparse
 import io
 import os
 import subprocess
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from comfy_client import Event
-from demo_pictures import LABEL_HEIGHT, read_video
+from demo_pictures import LABEL_HEIGHT, PictureError, read_video
+from demo_results import GEOMETRY
 from PIL import Image
 
 from magicportrait_core.checkpoints.writing import write_network
@@ -36,7 +38,7 @@ def run_demo(comfyui: Path, folder: Path, *arguments: str) -> subprocess.Complet
         str(folder / "results"),
         *arguments,
     ]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +75,22 @@ def test_demo_uses_the_built_in_model(comfyui, tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     results = tmp_path / "results"
     report = (results / "report.txt").read_text(encoding="utf-8")
-    if demo.BUILT_IN.is_file():
-        assert "geometry alone" not in run.stdout and "The networks changed" in report
-    else:
-        assert f"{demo.BUILT_IN} is missing): showing geometry alone." in run.stdout
-        assert "Made by geometry alone" in report
+    there = demo.BUILT_IN.is_file()
+    assert ("The networks changed" in report) == there
+    assert ("geometry alone" in run.stdout) == ("geometry alone" in report) == (not there)
     assert len(list(read_video(results / "portrait_moves.mp4"))) == FRAMES
     assert "Move the portrait" in report and "Time" in report
     assert str(results / "side_by_side.mp4") in run.stdout
+
+
+def test_without_the_built_in_model_the_demo_says_so(tmp_path, monkeypatch, capsys):
+    missing = tmp_path / "denoising_unet.safetensors"
+    monkeypatch.setattr(demo, "BUILT_IN", missing)
+    assert demo.chosen_show(argparse.Namespace(model=None)).result == GEOMETRY
+    assert f"({missing} is missing): showing geometry alone." in capsys.readouterr().out
+    assert demo.chosen_show(argparse.Namespace(model=tmp_path)).result != GEOMETRY
+    with pytest.raises(PictureError, match="--pictures shows what the diffusion model does"):
+        demo.animate(argparse.Namespace(model=None, pictures=True))
 
 
 def test_demo_refuses_what_is_not_there_in_one_sentence(comfyui, tmp_path):
