@@ -25,7 +25,8 @@ def random_lights(random: np.random.Generator) -> Lights:
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     warmth = np.exp(random.normal(0, 0.12, (2, 1)) * np.array([1.0, 0.0, -1.2]))
     strength = np.array([[random.uniform(0.2, 1.3)], [random.uniform(0.0, 0.6)]])
-    sky = random.uniform(0.25, 0.8) * np.exp(random.normal(0, 0.06, 3))
+    strength *= 0.4 if random.random() < 0.6 else 1.0  # most people are pictured in soft light
+    sky = random.uniform(0.3, 0.9) * np.exp(random.normal(0, 0.06, 3))
     return Lights(sky, sky * random.uniform(0.4, 1.0), directions, strength * warmth)
 
 

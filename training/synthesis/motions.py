@@ -68,6 +68,12 @@ def random_expression(random: np.random.Generator, head: HeadModel, strength: fl
         lone = name == "eyeBlink" and random.random() < 0.08  # a wink
         for n in sides[:1] if lone else sides:
             values[names.index(n)] = np.clip(value + random.normal() * 0.06, 0, 1)
+    if values[names.index("jawOpen")] > 0.1 and random.random() < 0.5:  # lips part and show the teeth
+        for name, largest in (("mouthUpperUp", 0.7), ("mouthLowerDown", 0.6)):
+            lift = random.uniform(0, largest) * strength
+            for side in ("Left", "Right"):
+                index = names.index(f"{name}{side}")
+                values[index] = max(values[index], lift)
     if random.random() < 0.1:
         values[random.integers(len(names))] = random.uniform(0, 0.8) * strength
     look(values, names, *(random.normal(0, 0.35, 2) * strength))

@@ -27,6 +27,7 @@ class Person:
     tone: np.ndarray  # (3,) linear, of the skin
     gloss: float  # of the skin
     shininess: float
+    murk: float  # how dark it is deep in the mouth, an exponent
 
 
 def random_person(
@@ -55,6 +56,7 @@ def random_person(
         tone=tone,
         gloss=float(random.uniform(0.01, 0.10)),
         shininess=float(random.uniform(8, 30)),
+        murk=float(random.uniform(0.3, 1.1)),
     )
 
 

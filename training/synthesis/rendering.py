@@ -119,7 +119,7 @@ def _paint(surface, person, stage, fragments, triangles, normals, openness, corn
     eye = (part == LEFT_EYE) | (part == RIGHT_EYE)
     shiny = np.where(eye, EYE_GLOSS, gloss[face]).astype(np.float32)
     power = np.where(eye, EYE_SHININESS, np.where(part >= 0, person.shininess, CLOTH_SHININESS))
-    light = values[:, 3] * _under_lids(triangle, region, rows, columns)
+    light = values[:, 3] ** person.murk * _under_lids(triangle, region, rows, columns)
     back = normal[:, 2] < -0.2  # the inside of something
     points = Points(
         normal=normal.astype(np.float32),
