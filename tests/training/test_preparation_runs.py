@@ -17,6 +17,7 @@ import pytest
 import torch
 from face_videos import moving_face, no_face, save_animation, save_mp4
 from golden_model import GOLDEN
+from released_files import write_released_files
 
 from magicportrait_core.autoencoder import load_vae
 from magicportrait_core.media.image import from_levels
@@ -104,6 +105,22 @@ def test_render_maps_latents_and_jpeg(tmp_path):
     assert (own - clip.latents.float()).abs().mean() < 0.15 * own.abs().mean()
     skin = (clip.maps["depth"] > 200).expand(-1, 3, -1, -1)  # the nearest parts: the middle of the face
     assert (clip.maps["render"].float() - clip.frames.float())[skin].abs().mean() < 25
+
+
+def test_deca_and_smirk_track_where_their_files_are_given(tmp_path):
+    """Stand-ins under the published names: what they say is one face looking ahead in FLAME's terms."""
+    files = write_released_files(tmp_path / "released").arguments()
+    video = save_mp4(tmp_path / "face.mp4", moving_face(4))
+    options = ["--size", "64", "--min-frames", "4"]
+    for name in ("flame", "deca", "smirk", "texture"):
+        options += [f"--{name}", str(files[name])]
+    assert prepare(video, tmp_path / "out", *options) == 0
+    track = load_track(tmp_path / "out" / "tracks" / "face.mp4-000000.safetensors")
+    assert track.head == "flame2020" and track.num_frames == 4 and track.size == (64, 64)
+    assert track.texture is not None and bool(track.found.all())
+    clip = ClipStore(tmp_path / "out").read(0)
+    assert (clip.maps["depth"] > 0).float().mean() > 0.05
+    shutil.rmtree(tmp_path / "released")  # 250 MB
 
 
 def golden_vae(folder: Path) -> Path:
