@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,16 @@ from magicportrait_core.models.initial import new_networks
 from training.augment import NO_AUGMENT
 from training.clip_store import ClipStore
 from training.examples import Examples
-from training.objective import FIRST, Draws, ddim_timesteps, draw, loss_of, picture_loss, sample
+from training.objective import (
+    FIRST,
+    SMALLEST_ERROR,
+    Draws,
+    ddim_timesteps,
+    draw,
+    loss_of,
+    picture_loss,
+    sample,
+)
 from training.step_inputs import cell_pictures, pictures_of, prepare_inputs
 from training.train_options import ObjectiveOptions
 from training.trained_networks import TrainedNetworks
@@ -47,12 +57,16 @@ def test_cells_hold_the_pixels(batch, inputs):
 
 
 @torch.no_grad()
-def test_an_untrained_network_has_the_warp_s_own_error(batch, inputs):
+def test_an_untrained_network_has_the_warp_s_own_error(inputs):
+    """Absolute errors are counted relative to the warp's, row by row; the logarithm of their ratio is 0."""
     networks = untrained()
     loss = loss_of(networks, networks, inputs, drawn(inputs), TINY, PLAIN)
-    error = (batch.maps["warp"].float() - batch.frames.float()).abs().mean() / 127.5
-    torch.testing.assert_close(loss, error, rtol=0, atol=1e-6)
-    assert error > 0.01
+    errors = (cell_pictures(inputs.prior.mean, TINY) - inputs.truth).abs().flatten(1).mean(1)
+    assert errors.min() > 0.01
+    expected = (errors / (errors + SMALLEST_ERROR**0.5)).mean()
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
+    with_psnr = loss_of(networks, networks, inputs, drawn(inputs), TINY, replace(PLAIN, psnr=1))
+    torch.testing.assert_close(with_psnr, expected, rtol=0, atol=1e-4)
 
 
 @torch.no_grad()
@@ -137,28 +151,53 @@ def test_uniform_timesteps_for_v():
     assert 480 < draws.timesteps.float().mean() < 520
 
 
+NONE = ObjectiveOptions(squares=0, edges=0, flicker=0, head=1, psnr=0)
+CLOSE = 0.02  # relative errors are a little smaller, for rows where the warp is right
+
+
 def test_pixels_of_the_head_weigh_more():
+    """The warp is wrong by 1 everywhere, the estimate by 0.5 on the head, one half of the picture."""
     truth = torch.zeros(1, 3, 1, 4, 4)
-    estimate = torch.full_like(truth, 0.5)
     head = torch.zeros(1, 1, 1, 4, 4, dtype=torch.bool)
     head[..., :2] = True
-    options = ObjectiveOptions(squares=0, edges=1, flicker=1, head=3)
-    assert picture_loss(estimate, truth, head, options).item() == 1.0  # (3 * 0.5 + 1 * 0.5) / 2; no edges
-    options = ObjectiveOptions(squares=2, edges=0, flicker=0, head=1)
-    assert picture_loss(estimate, truth, head, options).item() == 1.0  # 0.5 + 2 * 0.25
+    estimate, warp = 0.5 * head.expand(truth.shape), torch.ones_like(truth)
+
+    def loss(**options: float) -> float:
+        return picture_loss(estimate, truth, warp, head, replace(NONE, **options)).item()
+
+    assert loss() == pytest.approx(0.25, rel=CLOSE)  # (0.5 + 0) / 2
+    assert loss(head=3) == pytest.approx(0.375, rel=CLOSE)  # (3 * 0.5 + 0) / 2 / ((3 + 1) / 2)
+    assert loss(squares=2) == pytest.approx(0.5, rel=CLOSE)  # + 2 (0.25 + 0) / 2
+    assert loss(psnr=1) == pytest.approx(0.25 - math.log(4), rel=CLOSE)  # half the error: a quarter, squared
+
+
+def test_a_row_counts_by_its_own_warp():
+    """Two rows whose error is halved, one of them ten times as wrong as the other."""
+    truth, head = torch.zeros(2, 3, 1, 2, 2), torch.ones(2, 1, 1, 2, 2, dtype=torch.bool)
+    warp = torch.tensor([1.0, 0.1]).view(2, 1, 1, 1, 1).expand(truth.shape)
+    rows = [picture_loss(0.5 * warp[i : i + 1], truth[:1], warp[i : i + 1], head[:1], NONE) for i in range(2)]
+    assert rows[0].item() == pytest.approx(0.5, rel=CLOSE) and rows[1].item() == pytest.approx(0.5, rel=0.05)
+    assert picture_loss(0.5 * warp, truth, warp, head, NONE).item() == pytest.approx(sum(rows).item() / 2)
 
 
 def test_edges_and_flicker_are_differences_of_neighbours():
     truth, head = torch.zeros(1, 1, 2, 1, 3), torch.zeros(1, 1, 2, 1, 3, dtype=torch.bool)
     estimate = torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]).view(1, 1, 2, 1, 3)
-    plain = ObjectiveOptions(squares=0, edges=0, flicker=0, head=1)
-    assert picture_loss(estimate, truth, head, plain).item() == 0.5
-    flicker = ObjectiveOptions(squares=0, edges=0, flicker=3, head=1)
-    assert picture_loss(estimate, truth, head, flicker).item() == 1.5  # + 3 * (0 + 0 + 1) / 3
-    single = estimate[:, :, :1].expand(-1, -1, -1, 2, -1)  # two equal lines
-    edges = ObjectiveOptions(squares=0, edges=4, flicker=3, head=1)
-    loss = picture_loss(single, torch.zeros_like(single), head[:, :, :1].expand(single.shape), edges)
-    torch.testing.assert_close(loss.item(), 2 / 3 + 4 * 0.5 / 2)  # across: (1 + 0) / 2, down: 0
+    warp = torch.ones_like(truth)
+
+    def loss(estimate, **options: float) -> float:
+        shape = estimate.shape
+        given = (truth[:, :, :1], warp[:, :, :1], head[:, :, :1]) if shape[2] == 1 else (truth, warp, head)
+        return picture_loss(
+            estimate, *(value.expand(shape) for value in given), replace(NONE, **options)
+        ).item()
+
+    assert loss(estimate) == pytest.approx(0.5, rel=CLOSE)
+    assert loss(estimate, flicker=3) == pytest.approx(1.5, rel=CLOSE)  # + 3 * (0 + 0 + 1) / 3
+    lines = estimate[:, :, :1].expand(-1, -1, -1, 2, -1)  # two equal lines of 0 1 1, a single frame
+    assert loss(lines, edges=4, flicker=3) == pytest.approx(
+        2 / 3 + 4 * 0.5 / 2, rel=CLOSE
+    )  # 1 across, 0 down
 
 
 @pytest.mark.parametrize("phase", ["appearance", "motion"])
