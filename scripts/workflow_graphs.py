@@ -164,17 +164,25 @@ PORTRAIT_DECODE = (
 )
 
 
-def result(column: int, *samplers: str, decode: tuple[str, str, dict] = VAE_DECODE) -> dict:
-    """Segments to a video with the driver's sound and rate, in two columns."""
+def timeline(column: int, *samplers: str, decode: tuple[str, str, dict]) -> dict:
+    """Segments to frames."""
     segments = {f"segments.segments{i}": Out(key, "segments") for i, key in enumerate(samplers)}
-    kind, output, inputs = decode
+    kind, _, inputs = decode
     return {
         "aggregate": Node("MagicPortraitTemporalAggregate", "One timeline", column, segments),
         "decode": Node(kind, "Frames", column, inputs),
-        **save_video(
-            "Save reenactment", Out("decode", output), "magicportrait/reenactment", column, FPS, AUDIO
-        ),
     }
+
+
+def reenactment_video(column: int, decode: tuple[str, str, dict]) -> dict:
+    """The frames with the driver's sound and rate, in two columns."""
+    frames = Out("decode", decode[1])
+    return save_video("Save reenactment", frames, "magicportrait/reenactment", column, FPS, AUDIO)
+
+
+def result(column: int, *samplers: str) -> dict:
+    """Segments to a video, by the VAE."""
+    return timeline(column, *samplers, decode=VAE_DECODE) | reenactment_video(column, VAE_DECODE)
 
 
 def warp(column: int) -> dict:
@@ -298,7 +306,8 @@ GRAPHS = {
             **guidance(3),
             **features(4, warp=Out("warp", "warp")),
             **sampler(4),
-            **result(5, "sampler", decode=PORTRAIT_DECODE),
+            **timeline(4, "sampler", decode=PORTRAIT_DECODE),
+            **reenactment_video(5, PORTRAIT_DECODE),
             **save_video(
                 "Save moving portrait", Out("warp", "image"), "magicportrait/portrait_moves", 5, FPS, AUDIO
             ),

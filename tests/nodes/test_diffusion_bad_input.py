@@ -327,7 +327,7 @@ def test_segments_that_are_not_there(client, inputs):
 
 
 @pytest.mark.parametrize(
-    ("model", "file"), [("partial", "reference_unet.pth"), ("released", "denoising_unet.pth")]
+    ("model", "file"), [("partial", "appearance_net.safetensors"), ("released", "denoising_unet.pth")]
 )
 def test_model_with_files_missing_is_refused_before_anything_runs(model, file, client, inputs):
     workflow = graph()
