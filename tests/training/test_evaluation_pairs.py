@@ -56,7 +56,7 @@ def test_folders_without_anything_to_measure_are_refused(folders, tmp_path):
     with pytest.raises(ValueError, match="--portraits"):
         find_pairs(folders[0], None, ("cross",))
     (folders[1] / "x.jpeg").touch()
-    with pytest.raises(ValueError, match="several files make the pair 'x by a'"):
+    with pytest.raises(ValueError, match="several files make the pair 'x_by_a'"):
         find_pairs(*folders, ("cross",))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import math
+import shutil
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from magicportrait_core.media.video import open_video
 from magicportrait_core.media.video_writing import write_video
 from training import evaluate
 from training.evaluation import run as runs
+from training.evaluation.results import PairResults
 
 FRAMES = 9
 
@@ -93,10 +94,10 @@ def test_a_clip_drives_itself_to_where_it_is(measured):
 
 
 def test_what_was_measured_is_kept_until_settings_change(folder, measured, monkeypatch, capsys):
-    def measure(self, pair, *_):
+    def measure(scene, *_):
         raise ValueError("measured again")
 
-    monkeypatch.setattr(runs.Evaluation, "measure", measure)
+    monkeypatch.setattr(runs, "measure", measure)
     before = (measured[0] / "table.csv").read_text(encoding="utf-8")
     assert run(folder, "--portraits", str(folder / "portraits")) == 0
     assert (measured[0] / "table.csv").read_text(encoding="utf-8") == before
@@ -107,30 +108,41 @@ def test_what_was_measured_is_kept_until_settings_change(folder, measured, monke
     )
 
 
-def test_a_damaged_result_is_made_again(folder, measured, monkeypatch):
-    path = measured[0] / "pairs" / "self_moves" / "result.json"
-    whole = path.read_text(encoding="utf-8")
-    values = json.loads(whole)
+def test_of_another_model_only_the_model_is_measured(folder, measured, monkeypatch, tmp_path):
+    shutil.copytree(measured[0], tmp_path / "out")
+    write_small_model(tmp_path / "other", untrained=True, seed=5)
     asked = []
-    monkeypatch.setattr(
-        runs.Evaluation,
-        "measure",
-        lambda self, pair, *_: (
-            asked.append(pair.name) or [runs.Row(pair.name, "warp", {"psnr_head": math.nan})]
-        ),
+    monkeypatch.setattr(runs, "measure", lambda scene, *_: asked.append(scene.name) or {"psnr_head": 1.0})
+    given = ["--videos", str(folder / "videos"), "--output", str(tmp_path / "out"), "--metrics", ""]
+    assert evaluate.main([*given, "--model", str(tmp_path / "other"), "--steps", "1", "--device", "cpu"]) == 0
+    assert asked == ["self moves"]
+    old, new = (
+        {
+            row["method"]: row["psnr_head"]
+            for row in csv.DictReader((path / "table.csv").open(encoding="utf-8"))
+            if row["pair"] == "self moves"
+        }
+        for path in (measured[0], tmp_path / "out")
     )
+    assert list(new) == ["truth", "still", "warp", "network, 1 step"]
+    assert new == old | {"network, 1 step": "1"}
+
+
+def test_a_damaged_result_is_made_again(folder, measured):
+    path = measured[0] / "pairs" / "self_moves" / "result.json"
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    settings = {name: kept["settings"] for name, kept in whole["methods"].items()}
+    results = PairResults(path.parent, whole["scene"])
+    assert list(results.read(settings)) == ["truth", "still", "warp", "network, 1 step"]
+    assert list(results.read(settings | {"warp": "another"})) == ["truth", "still", "network, 1 step"]
+    assert PairResults(path.parent, "another").read(settings) == {}
+    text = path.read_text(encoding="utf-8")
     try:
-        for broken in (
-            "",
-            "[]",
-            json.dumps(values | {"rows": None}),
-            json.dumps(values | {"settings": "old"}),
-        ):
+        for broken in ("", "[]", "{}", json.dumps(whole | {"methods": None}), text[: len(text) // 2]):
             path.write_text(broken, encoding="utf-8")
-            run(folder)
-        assert asked == ["self moves"] * 4
+            assert results.read(settings) == {}
     finally:
-        path.write_text(whole, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
 
 
 def test_one_bad_clip_does_not_stop_the_rest(folder, tmp_path, capsys, monkeypatch):
@@ -152,10 +164,10 @@ def test_one_bad_clip_does_not_stop_the_rest(folder, tmp_path, capsys, monkeypat
 def _measure_or_fail(measure):
     """Videos are read in earnest; what is measured of the good one does not matter here."""
 
-    def quick(self, pair, reader, on_stage):
+    def quick(self, pair, kept, reader, on_stage):
         if pair.driver.name == "moves.mp4":
-            return [runs.Row(pair.name, "warp", {"psnr_head": 20.0})]
-        return measure(self, pair, reader, on_stage)
+            return {name: {"psnr_head": 20.0} for name in ("still", "warp", "network, 1 step")}
+        return measure(self, pair, kept, reader, on_stage)
 
     return quick
 

@@ -99,7 +99,8 @@ def _lpips(device: torch.device | str) -> PairMetric:
 
 def _csim() -> PairMetric:
     library = _library(
-        "face_recognition", "face_recognition (pip install face_recognition; it compiles dlib)"
+        "face_recognition",
+        "face_recognition (pip install face_recognition; it compiles dlib, dlib-bin is ready made)",
     )
 
     def encoding(frame: Tensor) -> Tensor | None:

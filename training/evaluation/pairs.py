@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,16 @@ class Pair:
 
     @property
     def name(self) -> str:
-        """Of its rows and of its folder."""
+        """Of its rows."""
         return (
             f"self {self.driver.stem}"
             if self.portrait is None
             else f"{self.portrait.stem} by {self.driver.stem}"
         )
+
+    @property
+    def folder(self) -> str:
+        return re.sub(r"[^\w.-]+", "_", self.name)
 
 
 def find_pairs(
@@ -49,7 +54,7 @@ def find_pairs(
             raise ValueError("cross-reenactment needs pictures of people: give --portraits FOLDER")
         pictures = files_in(portraits, PICTURE_SUFFIXES, "pictures")
         found += [Pair(driver, picture) for picture in pictures for driver in drivers]
-    names = [pair.name for pair in found]
+    names = [pair.folder for pair in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"several files make the pair {twice[0]!r}; give them names of their own")
