@@ -19,7 +19,7 @@ from magicportrait_core.tracking.track import FaceTrack
 from training.preparation.making import make_clip
 from training.preparation.options import FOR_MODELS, Filters, PrepareOptions, claim_folder
 from training.preparation.passes import find_spans, pictures_of, spread
-from training.preparation.quality import best_still, sharpness
+from training.preparation.quality import best_still, sharpness, strangeness
 from training.preparation.records import (
     ClipRecord,
     Job,
@@ -170,17 +170,31 @@ def test_the_still_picture_is_frontal_calm_sharp_and_seen_well():
         confidence=torch.ones(3),
         found=torch.ones(3, dtype=torch.bool),
         error=torch.ones(3),
+        landmarks=torch.tensor([[0.0, 0, 0], [9, 9, 0]]).repeat(3, 1, 1),
     )
     same, calm = torch.ones(3), torch.zeros(3, 52)
-    assert best_still(track, same, calm) == 1
+    assert best_still(track, same, same, calm) == 1
     laughing = calm.clone()
     laughing[1, 25:40] = 0.5
-    assert best_still(track, same, laughing) == 0
-    assert best_still(track, torch.tensor([1.0, 0.01, 0.5]), calm) == 0
+    assert best_still(track, same, same, laughing) == 0
+    assert best_still(track, torch.tensor([1.0, 0.01, 0.5]), same, calm) == 0
+    assert best_still(track, same, torch.tensor([1.0, 2.0, 1.0]), calm) == 0
     hidden = replace(track, confidence=torch.tensor([1.0, 0.5, 1.0]))
-    assert best_still(hidden, same, calm) == 0
-    misfit = replace(track, error=torch.tensor([1.0, 4.0, 1.0]))
-    assert best_still(misfit, same, calm) == 0
+    assert best_still(hidden, same, same, calm) == 0
+    misfit = replace(track, error=torch.tensor([1.0, 6.0, 1.0]))
+    assert best_still(misfit, same, same, calm) == 0
+    near = replace(track, landmarks=track.landmarks * torch.tensor([1.0, 2.0, 1.0])[:, None, None])
+    assert best_still(near, same, same, calm) == 0
+
+
+def test_something_before_the_face_is_strange():
+    crops = torch.full((5, 3, 64, 64), 180, dtype=torch.uint8)
+    crops[3, :, 32:] = 40  # covers the lower half in one frame: 140 / 255 of half the landmarks
+    rows = torch.linspace(4, 60, 57)
+    landmarks = torch.stack((torch.full((57,), 32.0), rows, torch.zeros(57)), 1).expand(5, 57, 3)
+    strange = strangeness(crops, landmarks)
+    assert strange[[0, 1, 2, 4]].tolist() == pytest.approx([0, 0, 0, 0], abs=1e-6)
+    assert float(strange[3]) == pytest.approx(0.5 * 140 / 255, abs=0.03)
 
 
 SMALL_SHORT = replace(SMALL, min_frames=2, filters=Filters(min_motion=0))

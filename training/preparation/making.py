@@ -18,7 +18,7 @@ from magicportrait_core.tracking.tracker import track_observations
 from training.clip_store import Clip
 from training.preparation.clip_maps import clip_maps
 from training.preparation.options import PrepareOptions
-from training.preparation.quality import best_still, sharpness
+from training.preparation.quality import best_still, sharpness, strangeness
 from training.preparation.spans import Fault
 from training.preparation.tools import Tools
 
@@ -56,7 +56,8 @@ def make_clip(
         if figures["error"] > filters.max_error:
             text = f"the head misses the landmarks by {figures['error']:.1f} % of the distance of the eyes, "
             return MadeClip(figures, Fault("tracking", text + f"at most {filters.max_error:g} % may"))
-    still = best_still(track, sharp, observations.blendshapes.cpu())
+    strange = strangeness(crops, observations.points.cpu())
+    still = best_still(track, sharp, strange, observations.blendshapes.cpu())
     others = torch.tensor([i for i in range(len(crops)) if i != still or not options.reference])
     still_track = track[still]
     maps = clip_maps(tools, track[others], crops[still], still_track, options)
