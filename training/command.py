@@ -21,6 +21,8 @@ def main(phase: Phase, description: str, arguments: Sequence[str] | None = None)
     except KeyboardInterrupt:
         print("\nstopped; the last saved state stays", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        return _failed(f"training needs {error.name}: run pip install -r requirements-training.txt")
     except (ValueError, OSError, ImportError, FloatingPointError) as error:
         return _failed(str(error))
     except (RuntimeError, MemoryError) as error:

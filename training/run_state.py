@@ -42,6 +42,8 @@ def write_state(path: Path, state: RunState) -> None:
     values |= {"weights": dict(state.weights), "average": dict(state.average)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{path.name}.*.part"):  # by a process that was killed while writing
+            left.unlink(missing_ok=True)
         try:
             with part.open("wb") as file:
                 torch.save(values, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from contextlib import nullcontext, suppress
@@ -17,7 +18,7 @@ from magicportrait_core.checkpoints.writing import write_network
 
 from .batch import Batch
 from .clip_store import ClipStore
-from .curve import Curve
+from .curve import Curve, tracker_of
 from .ema import MovingAverage
 from .examples import Examples
 from .interruption import Interruption
@@ -133,8 +134,9 @@ class Trainer:
 
     # -- keeping ----------------------------------------------------------------------------------------
 
-    def frozen_fingerprint(self) -> str:
-        """Of what the run starts from and does not change."""
+    @functools.cached_property
+    def frozen(self) -> str:
+        """Fingerprint of what the run starts from and does not change."""
         found = Fingerprint()
         for name, value in self.networks.named_parameters():
             if not value.requires_grad:
@@ -151,7 +153,7 @@ class Trainer:
                 RunState(
                     step=self.step,
                     options=self.options.to_dict(),
-                    frozen=self.frozen_fingerprint(),
+                    frozen=self.frozen,
                     weights={name: value.detach() for name, value in self.parameters.items()},
                     average=self.average.state(),
                     optimizer=self.optimizer.state_dict(),
@@ -182,7 +184,7 @@ class Trainer:
                 f"{self.output} holds a run with other options: {'; '.join(changed)}; choose another "
                 "--output, or --set run.allow_changes=true to go on with the new ones"
             )
-        if state.frozen != self.frozen_fingerprint() or state.weights.keys() != self.parameters.keys():
+        if state.frozen != self.frozen or state.weights.keys() != self.parameters.keys():
             raise ValueError(
                 f"{self.output} holds a run that started from other weights; give the files of then "
                 "(model.start, model.motion, model.text), or choose another --output"
@@ -273,16 +275,21 @@ def _any(asked: bool, accelerator: Accelerator) -> bool:
 
 def new_accelerator(options: TrainOptions) -> Accelerator:
     """Where and in which precision is computed."""
-    from .curve import tracker_of
-
-    return Accelerator(
+    tracker = tracker_of(options.run.tracker)
+    accelerator = Accelerator(
         mixed_precision=options.compute.precision,
         cpu=options.compute.cpu,
-        log_with=tracker_of(options.run.tracker),
+        log_with=tracker,
         project_dir=options.run.output,
         # At small batches it happens that no row reads its reference; AppearanceNet then has no gradient.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    if tracker and not accelerator.log_with:  # accelerate leaves out what it cannot import
+        raise ImportError(
+            f"run.tracker={tracker} is not installed: install it, or set run.tracker=none (RUN/curve.csv is "
+            "always written)"
+        )
+    return accelerator
 
 
 def dry_run(trainer: Trainer) -> int:

@@ -237,6 +237,13 @@ def test_a_full_disk_keeps_the_old_state(arguments, tmp_path, monkeypatch, capsy
     assert [path.name for path in (tmp_path / "run").glob(".*")] == []
 
 
+def test_what_a_killed_writer_left_goes_away(arguments, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.state.pt.12345.part").write_bytes(b"half")
+    assert train(arguments("run", **{"run.steps": 1})) == 0
+    assert [path.name for path in (tmp_path / "run").glob(".*")] == []
+
+
 @pytest.mark.parametrize("damage", ["cut", "foreign"])
 def test_a_damaged_state_is_named(arguments, tmp_path, capsys, damage):
     assert train(arguments("run", **{"run.steps": 1})) == 0
@@ -297,6 +304,8 @@ def test_signals_are_put_back(arguments):
     ("options", "message"),
     [
         ({"model.start": "nowhere"}, "nowhere"),
+        ({"run.tracker": "clearml"}, "run.tracker=clearml is not installed.*run.tracker=none"),
+        ({"run.tracker": "chalk"}, "chalk"),
         ({"optimizer.eight_bit": "true"}, "needs the package bitsandbytes.*eight_bit=false"),
     ],
 )
