@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,12 @@ class Lights:
     ground: np.ndarray  # (3,) ambient from below
     directions: np.ndarray  # (2, 3) unit, towards the lamps
     colours: np.ndarray  # (2, 3)
+
+    def changed(self, by: np.ndarray) -> Lights:
+        """Brighter or darker: logarithms (3,) for both lamps and the sky."""
+        sky = np.exp(by[2])
+        colours = self.colours * np.exp(by[:2, None])
+        return replace(self, colours=colours, sky=sky * self.sky, ground=sky * self.ground)
 
 
 def random_lights(random: np.random.Generator) -> Lights:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -46,6 +46,10 @@ ACTIONS = (
 LARGEST_TURN = np.radians([45.0, 28.0, 28.0])  # yaw, pitch, roll in one picture
 
 
+def _nothing() -> np.ndarray:
+    return np.zeros(3)
+
+
 @dataclass(frozen=True)
 class Motion:
     """One frame of a person. Angles are radians: yaw, pitch, roll about y, x, z."""
@@ -54,6 +58,10 @@ class Motion:
     head: np.ndarray  # (3,) yaw, pitch, roll of the skull in camera space
     bust: np.ndarray  # (3,) the same of the shoulders
     sway: np.ndarray  # (3,) metres by which the shoulders moved
+    loose: np.ndarray = field(
+        default_factory=_nothing
+    )  # (3,) metres by which hair and clothes hang otherwise
+    light: np.ndarray = field(default_factory=_nothing)  # (3,) logarithmic change of both lamps and the sky
 
 
 def random_expression(random: np.random.Generator, head: HeadModel, strength: float = 1.0) -> np.ndarray:
@@ -99,18 +107,25 @@ def single_pictures(random: np.random.Generator, head: HeadModel, targets: int) 
     """The portrait first, then `targets` pictures without an order, most within 25 degrees of it."""
     own = np.clip(random.normal(0, [0.20, 0.10, 0.07]), -LARGEST_TURN, LARGEST_TURN)
     bust = own * random.uniform(0, 0.9) + random.normal(0, [0.10, 0.03, 0.03])
-    still = random.random() < 0.5
+    still, busy = random.random() < 0.35, random.random() < 0.4  # the shoulders
+    hang, drift = _amount(random, 0.6, 0.010), _amount(random, 0.5, 0.15)
     quiet = random_expression(random, head, 0.35 if random.random() < 0.6 else 1.0)
     motions = [Motion(quiet, own, bust, np.zeros(3))]
     for _ in range(targets):
         kind = random.random()
         spread = 0.05 if kind < 0.2 else 0.19 if kind < 0.88 else 0.40
         change = random.normal(0, spread * np.array([1.0, 0.65, 0.5]))
-        sway = np.zeros(3) if still else random.normal(0, [0.004, 0.003, 0.004])
+        sway = np.zeros(3) if still else random.normal(0, [0.004, 0.003, 0.004]) * (3 if busy else 1)
         turned = np.clip(own + change, -LARGEST_TURN, LARGEST_TURN)
-        follow = bust + random.uniform(0, 0.15) * (turned - own) * (not still)
-        motions.append(Motion(random_expression(random, head), turned, follow, sway))
+        follow = bust + random.uniform(0, 0.4 if busy else 0.15) * (turned - own) * (not still)
+        loose, light = random.normal(0, hang, 3), random.normal(0, drift, 3)
+        motions.append(Motion(random_expression(random, head), turned, follow, sway, loose, light))
     return motions
+
+
+def _amount(random: np.random.Generator, probability: float, largest: float) -> float:
+    """0, or with a probability something up to `largest`."""
+    return random.uniform(0, largest) if random.random() < probability else 0.0
 
 
 def smooth_motion(random: np.random.Generator, head: HeadModel, frames: int, fps: float) -> list[Motion]:
@@ -122,6 +137,8 @@ def smooth_motion(random: np.random.Generator, head: HeadModel, frames: int, fps
     speed = random.uniform(0.2, 1.5)  # changes of direction a second
     head_path = _path(random, seconds, speed, 3) * 0.12 * random.uniform(0.1, 1.5) * np.array([1, 0.6, 0.4])
     sway = _path(random, seconds, 0.5, 3) * random.uniform(0, 0.006)
+    loose = _path(random, seconds, 1.0, 3) * _amount(random, 0.6, 0.006)
+    light = _path(random, seconds, 0.5, 3) * _amount(random, 0.4, 0.10)
     keys = [random_expression(random, head, random.uniform(0.3, 1)) for _ in range(3)]
     weights = _path(random, seconds, random.uniform(0.5, 2.5), 3)
     weights = np.exp(2 * weights) / np.exp(2 * weights).sum(1, keepdims=True)
@@ -133,8 +150,8 @@ def smooth_motion(random: np.random.Generator, head: HeadModel, frames: int, fps
     base = portrait.head + (near.head - portrait.head) * random.uniform(0, 1)
     turns = np.clip(base + head_path, -LARGEST_TURN, LARGEST_TURN)
     moved = [
-        Motion(np.clip(face, 0, 1).astype(np.float32), turn, portrait.bust, shift)
-        for face, turn, shift in zip(faces, turns, sway, strict=True)
+        Motion(np.clip(face, 0, 1).astype(np.float32), turn, portrait.bust, *rest)
+        for face, turn, *rest in zip(faces, turns, sway, loose, light, strict=True)
     ]
     return [portrait, *moved]
 

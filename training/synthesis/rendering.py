@@ -22,6 +22,7 @@ from .surface import HeadSurface
 
 EYE_GLOSS, EYE_SHININESS = 0.8, 120.0
 CLOTH_SHININESS = 20.0
+HAIR_GIVES = 10.0  # share of its thickness per metre that loose hair moves aside
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Posed:
     camera: Camera  # of the bust
     pose: Tensor  # (1, 5, 3)
     expression: Tensor  # (1, E)
+    motion: Motion
 
 
 def posed(surface: HeadSurface, person: Person, stage: Stage, motion: Motion, portrait: Motion) -> Posed:
@@ -60,13 +62,15 @@ def posed(surface: HeadSurface, person: Person, stage: Stage, motion: Motion, po
     shift = base - bust @ joint + torch.from_numpy(motion.sway).float()
     view = torch.cat((bust, shift[:, None]), 1)[None]
     focal = torch.tensor([[stage.focal, stage.side / 2, stage.side / 2]], dtype=torch.float32)
-    return Posed(Camera(view, focal, (stage.side, stage.side)), pose, expression)
+    return Posed(Camera(view, focal, (stage.side, stage.side)), pose, expression, motion)
 
 
 def render(surface: HeadSurface, person: Person, stage: Stage, where: Posed) -> np.ndarray:
     """(side, side, 3) linear light."""
     head, side = surface.head, surface.side
-    skin = head.vertices(person.shape, where.expression, where.pose, person.offsets)
+    loose = torch.from_numpy(where.motion.loose).float()
+    hair = person.offsets * (1 + HAIR_GIVES * float(loose[0]))
+    skin = head.vertices(person.shape, where.expression, where.pose, hair)
     parts, faces, corners = [skin[0]], [head.faces], [_head_corners(surface)]
     joint = head.rest_joints(person.shape, where.expression)[0, 1]
     neck = axis_angle_to_matrix(where.pose[:, 1])[0]
@@ -74,7 +78,8 @@ def render(surface: HeadSurface, person: Person, stage: Stage, where: Posed) -> 
     for number, solid in enumerate(person.solids):
         rest = torch.from_numpy(solid.vertices.astype(np.float32))
         follows = torch.from_numpy(solid.follows.astype(np.float32))[:, None]
-        parts.append(torch.lerp(rest, (rest - joint) @ neck.T + joint, follows))
+        moved = torch.lerp(rest, (rest - joint) @ neck.T + joint, follows)
+        parts.append(moved + (1 - follows) * loose)
         triangles = torch.from_numpy(solid.faces)
         faces.append(triangles + count)
         count += len(rest)
@@ -86,7 +91,7 @@ def render(surface: HeadSurface, person: Person, stage: Stage, where: Posed) -> 
     normals = vertex_normals(seen, triangles)[0]
     openness = torch.ones(count)
     openness[: head.num_vertices] = surface.openness
-    return _paint(surface, person, stage, fragments, triangles, normals, openness, torch.cat(corners))
+    return _paint(surface, person, stage, where, fragments, triangles, normals, openness, torch.cat(corners))
 
 
 def _head_corners(surface: HeadSurface) -> Tensor:  # (T, 3, 2) texels
@@ -94,7 +99,7 @@ def _head_corners(surface: HeadSurface) -> Tensor:  # (T, 3, 2) texels
     return torch.stack((uv[..., 0], 1 - uv[..., 1]), -1) * surface.side
 
 
-def _paint(surface, person, stage, fragments, triangles, normals, openness, corners) -> np.ndarray:
+def _paint(surface, person, stage, where, fragments, triangles, normals, openness, corners) -> np.ndarray:
     head = surface.head
     triangle = fragments.triangle[0].numpy()
     rows, columns = np.nonzero(triangle >= 0)
@@ -130,7 +135,7 @@ def _paint(surface, person, stage, fragments, triangles, normals, openness, corn
         soft=(part == 0) * (1 - hairy),
     )
     picture = stage.background.astype(np.float32).copy()
-    picture[rows, columns] = shade(points, stage.lights)
+    picture[rows, columns] = shade(points, stage.lights.changed(where.motion.light))
     return picture
 
 
