@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,18 @@ def test_processes_share_the_work_but_the_clips_stay_the_same(three_clips, tmp_p
     assert done.returncode == 0, done.stderr
     name = "shard-00000.safetensors"
     assert (tmp_path / name).read_bytes() == (three_clips / name).read_bytes()
+
+
+class Deadly:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (3,)
+
+
+def test_a_worker_that_dies_is_said_and_not_waited_for():
+    with pytest.raises(OSError, match="ended by itself.* fewer than --workers 2"):
+        list(workers.clips_made(Deadly(), [0, 1], 2))
 
 
 def test_a_set_that_is_complete_is_left_alone(three_clips, capsys):
