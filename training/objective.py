@@ -146,8 +146,10 @@ def loss_of(
     latents = levels.noised(_starts(frozen, inputs, draws, noise), noise)
     output = predict(inputs, latents, draws.timesteps, draws.reads_reference)
     clean = levels.clean(latents, v_of(output, latents, levels, inputs.prior))
-    warp = cell_pictures(inputs.prior.mean, config)
-    return picture_loss(cell_pictures(clean, config), inputs.truth, warp, inputs.head, options)
+    warp, deviation = cell_pictures(inputs.prior.mean, config), inputs.prior.deviation
+    deviation = deviation.repeat_interleave(config.pixels_per_cell, -1)
+    deviation = deviation.repeat_interleave(config.pixels_per_cell, -2)
+    return picture_loss(cell_pictures(clean, config), inputs.truth, warp, deviation, inputs.head, options)
 
 
 @torch.no_grad()
@@ -168,22 +170,21 @@ def picture_loss(
     estimate: Tensor,  # (B, 3, W, H, W)
     truth: Tensor,  # of the same shape, in [-1, 1] as all three
     warp: Tensor,
+    deviation: Tensor,  # (B, 1, W, H, W) of the prior, above 0
     head: Tensor,  # (B, 1, W, H, W) bool
     options: ObjectiveOptions,
 ) -> Tensor:
-    """Absolute and squared error, pixels of the head weighted, absolute error of the differences between
-    neighbours, and the logarithm of each row's squared error on the head, as PSNR counts it.
-
-    Errors are relative to the warp's: of the network that changes nothing the absolute part is 1 and the
-    logarithm 0, and an easy clip counts as much as a hard one.
+    """Absolute and squared error in units of the prior's deviation, which is what the network's output is
+    in, pixels of the head weighted; differences of errors between neighbours; and how many times larger or
+    smaller than the warp's each row's squared error on the head is, as a logarithm: so PSNR counts it, and
+    an easy clip counts as much as a hard one.
     """
-    error, before = estimate - truth, warp - truth
+    error = (estimate - truth) / deviation
     weight = 1 + (options.head - 1) * head.float()
-    share = 1 / ((weight * before.abs()).flatten(1).mean(1) + SMALLEST_ERROR**0.5).view(-1, 1, 1, 1, 1)
-    weight = weight * share
-    loss = (weight * error.abs()).mean() + options.squares * (weight * error.square()).mean()
+    loss = options.absolute * (weight * error.abs()).mean()
+    loss = loss + options.squares * (weight * error.square()).mean()
     if options.psnr:
-        gain = head_error(error, head).log() - head_error(before, head).log()
+        gain = head_error(estimate - truth, head).log() - head_error(warp - truth, head).log()
         loss = loss + options.psnr * gain.mean()
     if options.edges:
         across = (weight[..., 1:] * error.diff(dim=-1).abs()).mean()

@@ -69,7 +69,8 @@ class ObjectiveOptions:
     """What is made small; see training.objective."""
 
     kind: Literal["picture", "v"] = "picture"
-    squares: float = 3.0  # picture: weight of squared errors, beside 1 of absolute ones
+    absolute: float = 0.1  # picture: weight of absolute errors
+    squares: float = 1.0  # picture: weight of squared errors
     psnr: float = 0.0  # picture: weight of the logarithm of each row's squared error on the head
     edges: float = 0.5  # picture: weight of the differences between neighbouring pixels
     flicker: float = 0.5  # picture: weight of the differences between neighbouring frames
