@@ -89,5 +89,8 @@ def error(frames: torch.Tensor, clip: Clip) -> float:
 
 
 def change(frames: torch.Tensor, clip: Clip) -> float:
-    """Levels between neighbouring frames that are not the truth's."""
-    return (frames.float() - clip.frames).diff(dim=0).abs().mean().item()
+    """Levels between neighbouring frames that are not the truth's, on the head."""
+    head = (clip.maps["sources"] != OUTSIDE).float()
+    both = (head[1:] * head[:-1]).expand(-1, 3, -1, -1)
+    differences = (frames.float() - clip.frames).diff(dim=0).abs()
+    return ((differences * both).sum() / both.sum()).item()
