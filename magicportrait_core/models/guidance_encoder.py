@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
@@ -35,7 +38,7 @@ class GeometricGuidanceEncoder(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Maps (F, 3, H, W) in [0, 1] -> features (F, E, h, w); frames are independent."""
         self._check(maps)
-        x = maps if self.config.patch == 1 else functional.pixel_unshuffle(maps, self.config.patch)
+        x = maps if self.config.patch == 1 else patch_components(maps, self.config.patch)
         x = silu(self.conv_in(x))
         for block in self.blocks:
             x = silu(block(x))
@@ -92,6 +95,32 @@ class GuidanceEncoders(nn.ModuleDict):
         encoder = next(iter(self.values()))
         size = (side // encoder.config.downscale for side in maps.shape[-2:])
         return maps.new_zeros(len(maps), encoder.conv_out.out_channels, *size)
+
+
+def patch_components(
+    maps: Tensor,  # (N, C, H, W) in [0, 1]
+    patch: int,
+) -> Tensor:  # (N, C * patch**2, H / patch, W / patch)
+    """The cosine components of each patch, scaled to about the same size.
+
+    Pixels side by side would do in principle, but their mean is 7 to 50 times as strong as the detail between
+    them, which a network then learns late. The components of pictures fall with frequency as assumed here
+    (measured on warped portraits of 128 pixels with patches of 4).
+    """
+    basis = _cosine_basis(patch, maps.device).to(maps.dtype)
+    channels = maps.shape[1]
+    return functional.conv2d(maps - 0.5, basis.repeat(channels, 1, 1, 1), stride=patch, groups=channels)
+
+
+def _cosine_basis(patch: int, device: torch.device) -> Tensor:  # (patch**2, 1, patch, patch)
+    """Components by rows of frequencies; orthogonal, those of detail larger."""
+    place = torch.arange(patch, device=device)
+    rows = torch.cos(math.pi * (place + 0.5) * place[:, None] / patch)
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    frequency = (place[:, None].square() + place.square()).sqrt()
+    strength = torch.where(frequency > 0, 0.15 / frequency.clamp(min=1) ** 1.4, 1.0)
+    waves = rows[:, None, :, None] * rows[None, :, None, :]
+    return (0.5 * waves / strength[..., None, None]).reshape(patch**2, 1, patch, patch)
 
 
 def _transformer(config: GuidanceEncoderConfig) -> nn.Module:
