@@ -17,7 +17,6 @@ from training.clip_store import ClipStore
 from training.examples import Examples
 from training.objective import (
     FIRST,
-    SMALLEST_ERROR,
     Draws,
     ddim_timesteps,
     draw,
@@ -29,7 +28,9 @@ from training.step_inputs import cell_pictures, pictures_of, prepare_inputs
 from training.train_options import ObjectiveOptions
 from training.trained_networks import TrainedNetworks
 
-PLAIN = ObjectiveOptions(squares=0, edges=0, flicker=0, head=1, later_steps=0, reference_dropout=0)
+PLAIN = ObjectiveOptions(  # absolute errors alone, in one step
+    absolute=1, squares=0, psnr=0, edges=0, flicker=0, head=1, later_steps=0, reference_dropout=0
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,14 @@ def batch(drawn_store):
 @pytest.fixture(scope="module")
 def inputs(batch):
     return prepare_inputs(batch, TINY)
+
+
+def speaking(networks: TrainedNetworks) -> TrainedNetworks:
+    """No layer that starts at zero stands in the way."""
+    for value in networks.parameters():
+        if not value.any():
+            torch.nn.init.normal_(value, std=0.1)
+    return networks
 
 
 def untrained(phase: str = "appearance") -> TrainedNetworks:
@@ -58,15 +67,14 @@ def test_cells_hold_the_pixels(batch, inputs):
 
 @torch.no_grad()
 def test_an_untrained_network_has_the_warp_s_own_error(inputs):
-    """Absolute errors are counted relative to the warp's, row by row; the logarithm of their ratio is 0."""
+    """In units of the prior's deviation; and PSNR counts it as no gain, no loss."""
     networks = untrained()
     loss = loss_of(networks, networks, inputs, drawn(inputs), TINY, PLAIN)
-    errors = (cell_pictures(inputs.prior.mean, TINY) - inputs.truth).abs().flatten(1).mean(1)
-    assert errors.min() > 0.01
-    expected = (errors / (errors + SMALLEST_ERROR**0.5)).mean()
-    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=0)
-    with_psnr = loss_of(networks, networks, inputs, drawn(inputs), TINY, replace(PLAIN, psnr=1))
-    torch.testing.assert_close(with_psnr, expected, rtol=0, atol=1e-4)
+    error = (inputs.prior.mean - inputs.latents) / inputs.prior.deviation
+    torch.testing.assert_close(loss, error.abs().mean(), rtol=1e-5, atol=0)
+    assert loss > 0.1
+    gain = loss_of(networks, networks, inputs, drawn(inputs), TINY, replace(PLAIN, absolute=0, psnr=1))
+    assert abs(gain) < 1e-4
 
 
 @torch.no_grad()
@@ -151,8 +159,9 @@ def test_uniform_timesteps_for_v():
     assert 480 < draws.timesteps.float().mean() < 520
 
 
-NONE = ObjectiveOptions(squares=0, edges=0, flicker=0, head=1, psnr=0)
-CLOSE = 0.02  # relative errors are a little smaller, for rows where the warp is right
+def loss_between(estimate, truth, warp, on_head, deviation: float = 1.0, **options: float) -> float:
+    deviations = torch.full_like(truth[:, :1], deviation)
+    return picture_loss(estimate, truth, warp, deviations, on_head, replace(PLAIN, **options)).item()
 
 
 def test_pixels_of_the_head_weigh_more():
@@ -160,44 +169,33 @@ def test_pixels_of_the_head_weigh_more():
     truth = torch.zeros(1, 3, 1, 4, 4)
     head = torch.zeros(1, 1, 1, 4, 4, dtype=torch.bool)
     head[..., :2] = True
-    estimate, warp = 0.5 * head.expand(truth.shape), torch.ones_like(truth)
-
-    def loss(**options: float) -> float:
-        return picture_loss(estimate, truth, warp, head, replace(NONE, **options)).item()
-
-    assert loss() == pytest.approx(0.25, rel=CLOSE)  # (0.5 + 0) / 2
-    assert loss(head=3) == pytest.approx(0.375, rel=CLOSE)  # (3 * 0.5 + 0) / 2 / ((3 + 1) / 2)
-    assert loss(squares=2) == pytest.approx(0.5, rel=CLOSE)  # + 2 (0.25 + 0) / 2
-    assert loss(psnr=1) == pytest.approx(0.25 - math.log(4), rel=CLOSE)  # half the error: a quarter, squared
+    given = (0.5 * head.expand(truth.shape), truth, torch.ones_like(truth), head)
+    assert loss_between(*given) == 0.25  # (0.5 + 0) / 2
+    assert loss_between(*given, head=3) == 0.75  # (3 * 0.5 + 0) / 2
+    assert loss_between(*given, squares=2) == 0.5  # + 2 (0.25 + 0) / 2
+    assert loss_between(*given, deviation=0.5) == 0.5
+    gain = loss_between(*given, absolute=0, psnr=1)
+    assert gain == pytest.approx(-math.log(4), abs=1e-3)  # half the error: a quarter, squared
 
 
-def test_a_row_counts_by_its_own_warp():
+def test_psnr_counts_rows_alike():
     """Two rows whose error is halved, one of them ten times as wrong as the other."""
     truth, head = torch.zeros(2, 3, 1, 2, 2), torch.ones(2, 1, 1, 2, 2, dtype=torch.bool)
     warp = torch.tensor([1.0, 0.1]).view(2, 1, 1, 1, 1).expand(truth.shape)
-    rows = [picture_loss(0.5 * warp[i : i + 1], truth[:1], warp[i : i + 1], head[:1], NONE) for i in range(2)]
-    assert rows[0].item() == pytest.approx(0.5, rel=CLOSE) and rows[1].item() == pytest.approx(0.5, rel=0.05)
-    assert picture_loss(0.5 * warp, truth, warp, head, NONE).item() == pytest.approx(sum(rows).item() / 2)
+    assert loss_between(0.5 * warp, truth, warp, head, absolute=0, psnr=1) == pytest.approx(
+        -math.log(4), abs=0.01
+    )
 
 
 def test_edges_and_flicker_are_differences_of_neighbours():
     truth, head = torch.zeros(1, 1, 2, 1, 3), torch.zeros(1, 1, 2, 1, 3, dtype=torch.bool)
     estimate = torch.tensor([[0.0, 1.0, 1.0], [0.0, 1.0, 0.0]]).view(1, 1, 2, 1, 3)
-    warp = torch.ones_like(truth)
-
-    def loss(estimate, **options: float) -> float:
-        shape = estimate.shape
-        given = (truth[:, :, :1], warp[:, :, :1], head[:, :, :1]) if shape[2] == 1 else (truth, warp, head)
-        return picture_loss(
-            estimate, *(value.expand(shape) for value in given), replace(NONE, **options)
-        ).item()
-
-    assert loss(estimate) == pytest.approx(0.5, rel=CLOSE)
-    assert loss(estimate, flicker=3) == pytest.approx(1.5, rel=CLOSE)  # + 3 * (0 + 0 + 1) / 3
+    assert loss_between(estimate, truth, truth, head) == 0.5
+    assert loss_between(estimate, truth, truth, head, flicker=3) == 1.5  # + 3 (0 + 0 + 1) / 3
     lines = estimate[:, :, :1].expand(-1, -1, -1, 2, -1)  # two equal lines of 0 1 1, a single frame
-    assert loss(lines, edges=4, flicker=3) == pytest.approx(
-        2 / 3 + 4 * 0.5 / 2, rel=CLOSE
-    )  # 1 across, 0 down
+    still, nothing = torch.zeros_like(lines), head[:, :, :1].expand(lines.shape)
+    loss = loss_between(lines, still, still, nothing, edges=4, flicker=3)
+    assert loss == pytest.approx(2 / 3 + 4 * 0.5 / 2)  # (1 + 0) / 2 across, none down
 
 
 @pytest.mark.parametrize("phase", ["appearance", "motion"])
@@ -205,9 +203,7 @@ def test_gradient_reaches_exactly_what_the_phase_trains(drawn_store, phase):
     """A text of three tokens, and latents that are not zero: then nothing is without effect."""
     torch.manual_seed(0)
     networks = TrainedNetworks(new_networks(TINY), TINY, phase, torch.randn(1, 3, TINY.unet.text_dim))
-    for value in networks.parameters():  # no layer that starts at zero stands in the way
-        if not value.any():
-            torch.nn.init.normal_(value, std=0.1)
+    speaking(networks)
     inputs = clips_of(drawn_store, 3 if phase == "motion" else 1)
     options = ObjectiveOptions(reference_dropout=0, later_steps=1)
     loss_of(networks, networks, inputs, drawn(inputs, options), TINY, options).backward()
@@ -231,8 +227,7 @@ def test_motion_modules_start_as_a_no_op(drawn_store):
 
 @torch.no_grad()
 def test_rows_that_do_not_read_the_reference_do_not_depend_on_it(batch):
-    networks = untrained()
-    torch.nn.init.normal_(networks.denoising_unet.conv_out.weight, std=0.1)
+    networks = speaking(untrained())
     maps = batch.maps | {"portrait": torch.zeros_like(batch.maps["portrait"])}
     inputs = prepare_inputs(replace(batch, maps=maps), TINY)
     other = prepare_inputs(replace(batch, maps=maps, reference=255 - batch.reference), TINY)
