@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_bit_by_bit(
 
 
 def test_two_processes_make_the_steps_of_one(tmp_path, drawn_store, arguments_of, script_settings, whole):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
     command += ["-m", "training.train_appearance", *arguments_of(drawn_store, tmp_path, OPTIONS)]
     done = subprocess.run(command, capture_output=True, timeout=900, **script_settings)
     assert done.returncode == 0, done.stdout + done.stderr
