@@ -16,8 +16,6 @@ from demo_pictures import read_video
 from example_workflows import FPS, FRAMES, Render, api, inputs_of, keep_results, node_named, saved_file
 from PIL import Image
 
-from magicportrait_core.built_in import built_in_model
-
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = (256, 128)  # height, width of the portrait: not square, so that a mistaken order of axes shows
 WORKING = (96, 64)  # of the toy model, which looks at the square around the face, as far as the picture goes
@@ -175,10 +173,6 @@ def test_a_killed_render_goes_on_with_the_identical_result(render, server, comfy
 
 
 def test_the_model_that_ships_repairs_the_warp_a_little(client, server, inputs):
-    try:
-        built_in_model()
-    except FileNotFoundError:
-        pytest.skip("magicportrait_core/assets/small has no model files: the built-in model is not shipped")
     real = Render(client, server, small(model="small (built in)"))
     assert real.latents.shape == (FRAMES, 48, 48, 32), "128 pixels wide, as trained"
     changed = np.abs(real.frames.astype(int) - real.pictures("Warp"))
