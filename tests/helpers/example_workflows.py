@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import av
 import numpy as np
 import torch
 from comfy_client import ComfyClient, Run
-from comfy_server import ComfyServer
+from comfy_server import ComfyServer, local_interpreter
 from demo_pictures import read_video, write_driving, write_portrait, write_video
 from PIL import Image
 from safetensors.torch import load_file
@@ -101,3 +102,25 @@ def add_sound(silent: Path, target: Path, seconds: float, rate: int = 32000) -> 
             frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
             sink.mux(sound.encode(frame))
         sink.mux(sound.encode())
+
+
+def finished_after_kill(workflow: dict, server: ComfyServer, comfyui: Path, base: Path) -> Render:
+    """A workflow in a server of its own that is killed half way, run again in a new one, which goes on."""
+    sampler = node_named(workflow, "Sampler")
+    for shared in ("models", "input"):
+        (base / shared).symlink_to(server.base / shared, target_is_directory=True)
+    mortal = ComfyServer(local_interpreter(), comfyui, base, base / "log", pack_name="magicportrait")
+
+    def kill_half_way(event) -> None:
+        if event.kind == "progress" and event.node == sampler and 2 * event.data["value"] > event.data["max"]:
+            mortal.kill()
+
+    with mortal:
+        broken = ComfyClient(mortal.url).run(workflow, on_event=kill_half_way)
+        assert broken.status == "error" and "closed the connection" in broken.error
+        assert len(list(base.glob("user/magicportrait/renders/*.safetensors"))) == 1
+        mortal.start()
+        rest = Render(ComfyClient(mortal.url), mortal, workflow)
+        report = rest.run.outputs[sampler]["text"][0]
+        assert re.search(r"went on from a render that had stopped at (25|50|75)%", report), report
+    return rest

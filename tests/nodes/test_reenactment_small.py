@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
-from comfy_client import ComfyClient
-from comfy_server import ComfyServer, local_interpreter
 from demo_pictures import read_video
-from example_workflows import FPS, FRAMES, Render, api, inputs_of, keep_results, node_named, saved_file
+from example_workflows import (
+    FPS,
+    FRAMES,
+    Render,
+    api,
+    finished_after_kill,
+    inputs_of,
+    keep_results,
+    node_named,
+    saved_file,
+)
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,23 +159,7 @@ def test_two_workers_hand_over_files_and_are_one_render(first, client, server, i
 
 def test_a_killed_render_goes_on_with_the_identical_result(render, server, comfyui, tmp_path):
     settings = {"steps": 8, "save_every": 2}
-    workflow = small(settings)
-    sampler = node_named(workflow, "Sampler")
-    for shared in ("models", "input"):
-        (tmp_path / shared).symlink_to(server.base / shared, target_is_directory=True)
-    mortal = ComfyServer(local_interpreter(), comfyui, tmp_path, tmp_path / "log", pack_name="magicportrait")
-
-    def kill_half_way(event) -> None:
-        if event.kind == "progress" and event.node == sampler and 2 * event.data["value"] > event.data["max"]:
-            mortal.kill()
-
-    with mortal:
-        broken = ComfyClient(mortal.url).run(workflow, on_event=kill_half_way)
-        assert broken.status == "error" and "closed the connection" in broken.error
-        mortal.start()
-        rest = Render(ComfyClient(mortal.url), mortal, workflow)
-        report = rest.run.outputs[sampler]["text"][0]
-        assert re.search(r"went on from a render that had stopped at (25|50|75)%", report), report
+    rest = finished_after_kill(small(settings), server, comfyui, tmp_path)
     assert torch.equal(rest.latents, render(settings).latents)
 
 
