@@ -1,5 +1,9 @@
-"""A small network's picture on a large warp: the large picture is the warp, and what the network adds to it
-at the working size is enlarged and added there (facts/SMALL_MODEL.md 6)."""
+"""A small network's picture on a large warp (facts/SMALL_MODEL.md 6).
+
+On the head, what the network adds to the warp at the working size is enlarged and added. Beside the head only
+two things can be true, the warp, which takes hair along, and the still portrait, whose background stays: the
+network's picture says how much of each, and both are at hand at full size, so nothing gets hazy.
+"""
 
 from __future__ import annotations
 
@@ -7,41 +11,67 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .diffusion.preconditioning import grown
-from .models.config import WarpPriorConfig
-from .warp.sources import OUTSIDE
+from .resampling import resized_smoothly
+from .warp.sources import MOUTH, OUTSIDE
+from .warped_portrait import WarpedPortrait
 
-
-def correction_weight(
-    labels: Tensor,  # (N, 1, H, W) uint8, index into warp.sources.SOURCES
-    config: WarpPriorConfig,
-    pixels_per_cell: int,
-) -> Tensor:  # (N, 1, H, W) float32, 0..1
-    """How much of the network's correction to use: 1 on the head and in the ring where the prior expects
-    large errors (`near_cells`), falling evenly to 0 at the end of the ring called around (`around_cells`).
-
-    Beyond it the warp is the still portrait, and all that the network could add is a haze.
-    """
-    head = functional.max_pool2d((labels != OUTSIDE).float(), pixels_per_cell)
-    fade = (config.around_cells - config.near_cells) // 2
-    cells = functional.avg_pool2d(
-        grown(head, config.around_cells - fade), 2 * fade + 1, 1, fade, count_include_pad=False
-    )
-    return functional.interpolate(cells, labels.shape[-2:], mode="bilinear", align_corners=False)
+REACH = 2  # pixels of the working size in which warp and portrait show the colours that are believed
+MARGIN = (10 / 127.5, 4 / 127.5, 4 / 127.5)  # beyond them, of brightness and of both colour differences
+ALIKE = 0.005  # squared distance of two colours that are hard to tell apart
+YCOCG = ((0.25, 0.5, 0.25), (0.5, 0.0, -0.5), (-0.25, 0.5, -0.25))  # from red, green, blue
 
 
 def corrected(
-    warp: Tensor,  # (3, H, W) in [-1, 1]
-    small_warp: Tensor,  # (3, h, w) in [-1, 1], the same at the working size
-    small: Tensor,  # (3, h, w) in [-1, 1], the network's picture
-    weight: Tensor,  # (1, h, w) 0..1
-) -> Tensor:  # (3, H, W) in [-1, 1]
-    """The warp with the network's correction. Where both are one size and the weight is 1 it is the
-    network's picture itself; where that agrees with the warp, or the weight is 0, it is the warp, exactly.
-    """
-    if warp.shape == small.shape:
-        return torch.lerp(warp, small, weight.expand_as(small))
-    correction = (weight * (small - small_warp))[None]
-    size = warp.shape[-2:]
-    large = functional.interpolate(correction, size, mode="bicubic", align_corners=False, antialias=True)
-    return (warp + large[0]).clamp(-1, 1)
+    warped: WarpedPortrait,  # 1 frame
+    picture: Tensor,  # (3, h, w) in [-1, 1], what the network makes of it at the working size
+) -> Tensor:  # (3, H, W) in [-1, 1], of the warp's size
+    """The warp with the network's correction; the warp itself, bit for bit, where the network agrees with it,
+    and beside the head where it is the still portrait."""
+    small = warped.resized(tuple(picture.shape[-2:]))
+    warp, still = _levels(small.warp_levels), _levels(small.portrait[None])
+    head = (small.labels != OUTSIDE).float()
+    added = head * (believed(picture[None], warp, still, small.labels) - warp)
+    share = (1 - head) * share_of(still, picture[None], warp)
+    large, background = _levels(warped.warp_levels), _levels(warped.portrait[None])
+    added, share = (resized_smoothly(part, warped.size) for part in (added, share))
+    return (large + added + share.clamp(0, 1) * (background - large))[0].clamp(-1, 1)
+
+
+def believed(
+    picture: Tensor,  # (N, 3, h, w) in [-1, 1]
+    warp: Tensor,
+    still: Tensor,
+    labels: Tensor,  # (N, 1, h, w)
+) -> Tensor:  # (N, 3, h, w)
+    """The picture with each colour brought near to those that warp and portrait show around it, as temporal
+    anti-aliasing does with what it remembers (Karis 2014). Between the lips brightness is free."""
+    ycocg = picture.new_tensor(YCOCG)
+    values, *shown = (torch.einsum("ij,njyx->niyx", ycocg, part) for part in (picture, warp, still))
+    margin = picture.new_tensor(MARGIN)[:, None, None]
+    highest = torch.maximum(*(_largest_around(part) for part in shown)) + margin
+    lowest = -torch.maximum(*(_largest_around(-part) for part in shown)) - margin
+    limited = values.clamp(lowest, highest)
+    limited[:, :1] = torch.where(labels == MOUTH, values[:, :1], limited[:, :1])
+    limited = torch.einsum("ij,njyx->niyx", torch.linalg.inv(ycocg), limited)
+    return torch.where((limited - picture).abs() < 1e-5, picture, limited)
+
+
+def share_of(
+    still: Tensor,  # (N, 3, h, w)
+    picture: Tensor,
+    warp: Tensor,
+) -> Tensor:  # (N, 1, h, w) 0..1
+    """How far the picture has gone from the warp towards the still portrait, of the pixels around each."""
+    way = still - warp
+    along = ((picture - warp) * way).sum(1, keepdim=True)
+    length = way.square().sum(1, keepdim=True)
+    along, length = (functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False) for x in (along, length))
+    return (along / (length + ALIKE)).clamp(0, 1)
+
+
+def _largest_around(values: Tensor) -> Tensor:
+    return functional.max_pool2d(values, 2 * REACH + 1, stride=1, padding=REACH)
+
+
+def _levels(levels: Tensor) -> Tensor:
+    return levels.float() / 127.5 - 1

@@ -15,7 +15,7 @@ from torch import Tensor
 from .alignment import StructuredFaceAlignment, align
 from .appearance import appearance_from_portrait
 from .autoencoder import Autoencoder, autoencoder_of
-from .correction import corrected, correction_weight
+from .correction import corrected
 from .denoiser import GuidedDenoiser
 from .devices import free_memory, on_device, place
 from .diffusion.aggregation import merge_segments
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .pixel_unshuffle import PixelUnshuffle
     from .tracking.landmarker import Landmarker
     from .tracking.track import FaceTrack
-    from .warped_portrait import WarpedPortrait, WarpedSource
+    from .warped_portrait import WarpedSource
 
 Stage = Literal["track", "fit", "warp", "guidance", "sample", "decode"]
 OnProgress = Callable[[Stage, int, int], None]  # done, of how many (0: not known); may raise to cancel
@@ -243,7 +243,7 @@ def decode_clip(
     with on_device(vae.vae, device):
         for done, frame in enumerate(vae.decode(latents.movedim(1, 0) / config.latent_scale), start=1):
             if warped is not None:
-                yield _on_warp(frame, warped[done - 1 : done], config)
+                yield corrected(warped[done - 1 : done], frame)
             elif portrait_size is not None:
                 yield resize(frame, undistorted_size(portrait_size, tuple(frame.shape[-2:])))
             else:
@@ -259,13 +259,6 @@ def _check_warp(warped: WarpedSource, latents: Tensor, config: ModelConfig) -> N
             f"the warped portrait has {warped.num_frames} frames, the clip {latents.shape[1]}; give the warp "
             "that the clip was sampled with"
         )
-
-
-def _on_warp(frame: Tensor, warped: WarpedPortrait, config: ModelConfig) -> Tensor:
-    small = warped.resized(tuple(frame.shape[-2:]))
-    weight = correction_weight(small.labels, config.prior, config.pixels_per_cell)[0]
-    large, smaller = (part.warp_levels[0].float() / 127.5 - 1 for part in (warped, small))
-    return corrected(large, smaller, frame, weight)
 
 
 @dataclass(frozen=True)

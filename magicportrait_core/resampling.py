@@ -31,3 +31,13 @@ def resized_labels(
     if tuple(labels.shape[-2:]) == tuple(size):
         return labels
     return functional.interpolate(labels, size, mode="nearest-exact")
+
+
+def resized_smoothly(
+    values: Tensor,  # (N, C, H, W)
+    size: tuple[int, int],
+) -> Tensor:  # (N, C, height, width)
+    """Numbers of any range, bicubic and without aliasing."""
+    if tuple(values.shape[-2:]) == tuple(size):
+        return values
+    return functional.interpolate(values, size, mode="bicubic", align_corners=False, antialias=True)

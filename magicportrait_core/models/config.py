@@ -85,7 +85,7 @@ class WarpPriorConfig:
     far: float = 0.09
     near_cells: int = 2
     around_cells: int = 5
-    noise: float = 0.1  # standard deviation of the noise it reckons with, diffusion/preconditioning.py
+    noise: float = 0.02  # standard deviation of the noise it reckons with, diffusion/preconditioning.py
 
 
 @dataclass(frozen=True)

@@ -1,64 +1,91 @@
-"""A small picture's correction on a large warp: where it counts, and what is left exactly alone."""
+"""A small picture on a large warp: what is added on the head, what is mixed beside it, what is left alone."""
 
 import pytest
 import torch
 from warped_clips import warped_clip
 
-from magicportrait_core.correction import corrected, correction_weight
-from magicportrait_core.models.config import WarpPriorConfig
-from magicportrait_core.warp.sources import OUTSIDE, PHOTO
+from magicportrait_core.correction import believed, corrected, share_of
+from magicportrait_core.warp.sources import MOUTH, OUTSIDE, PHOTO
+from magicportrait_core.warped_portrait import WarpedPortrait
 
-CONFIG = WarpPriorConfig()  # near up to 2 cells, around up to 5
-
-
-def test_the_weight_falls_evenly_through_the_outer_ring():
-    """A head of one column of cells: beside it the cells have 1, 1, 1, 2/3, 1/3, 0. Pixels have a mean of the
-    two nearest cells: the inner two of a cell 7/8 of its own and 1/8 of one neighbour's."""
-    labels = torch.full((1, 1, 64, 128), OUTSIDE, dtype=torch.uint8)
-    labels[..., 64:68] = PHOTO
-    weight = correction_weight(labels, CONFIG, 4)
-    assert weight.shape == labels.shape and weight.min() == 0 and weight.max() == 1
-    middles = weight[0, 0, 30].view(32, 4)[:, 1:3].mean(1)
-    assert middles[16:24].tolist() == pytest.approx([1, 1, 1, 47 / 48, 2 / 3, 1 / 3, 1 / 48, 0], abs=1e-6)
-    assert torch.equal(weight, weight[..., 3:4, :].expand_as(weight))  # the picture's edge is no ring
-    torch.testing.assert_close(middles[10:16].flip(0), middles[17:23])
+GREY = 128 / 127.5 - 1
 
 
-def test_a_frame_without_a_head_is_the_warp():
-    labels = torch.full((1, 1, 64, 64), OUTSIDE, dtype=torch.uint8)
-    assert correction_weight(labels, CONFIG, 4).max() == 0
+def flat(warp: int, still: int, label: int, side: int = 64) -> WarpedPortrait:
+    """One frame of one colour, of one source."""
+    return WarpedPortrait(
+        torch.full((3, side, side), still, dtype=torch.uint8),
+        torch.full((1, 3, side, side), warp, dtype=torch.uint8),
+        torch.full((1, 1, side, side), label, dtype=torch.uint8),
+    )
 
 
-def test_no_correction_leaves_the_large_warp_alone_bit_for_bit():
-    large, small = torch.rand(3, 100, 60) * 2 - 1, torch.rand(3, 48, 32) * 2 - 1
-    assert torch.equal(corrected(large, small, small.clone(), torch.ones(1, 48, 32)), large)
-    other = torch.rand(3, 48, 32)
-    assert torch.equal(corrected(large, small, other, torch.zeros(1, 48, 32)), large)
+@pytest.mark.parametrize("size", [(64, 64), (150, 102)])
+def test_a_network_that_agrees_leaves_the_large_warp_alone_bit_for_bit(size):
+    warped = warped_clip(1, size)
+    small = warped.resized((64, 48)).warp_levels[0] / 127.5 - 1
+    assert torch.equal(corrected(warped, small), warped.warp_levels[0] / 127.5 - 1)
 
 
-def test_a_flat_correction_is_added_everywhere_and_clamped():
-    large = torch.linspace(-1, 1, 100).expand(3, 80, 100).contiguous()
-    small = torch.zeros(3, 20, 28)
-    result = corrected(large, small, small + 0.5, torch.ones(1, 20, 28))
-    torch.testing.assert_close(result, (large + 0.5).clamp(max=1), rtol=0, atol=1e-6)
+def test_on_the_head_the_correction_is_added_to_the_large_warp():
+    """5 levels brighter everywhere: within what is believed of a picture of one colour."""
+    warped = flat(128, 128, PHOTO, side=256)
+    warped.warp_levels[..., ::2] += 1  # detail that only the large warp has
+    small = warped.resized((64, 64)).warp_levels[0] / 127.5 - 1
+    expected = warped.warp_levels[0] / 127.5 - 1 + 5 / 127.5
+    torch.testing.assert_close(corrected(warped, small + 5 / 127.5), expected, rtol=0, atol=1e-5)
 
 
-def test_at_one_size_the_networks_picture_counts_where_the_weight_is_1():
-    warp, picture = torch.rand(2, 3, 32, 32)
-    weight = torch.ones(1, 32, 32)
-    weight[:, :, 16:] = 0
-    result = corrected(warp, warp, picture, weight)
-    assert torch.equal(result[..., :16], picture[..., :16]) and torch.equal(result[..., 16:], warp[..., 16:])
+def test_beside_the_head_the_network_mixes_warp_and_still_portrait():
+    """Warp black, still portrait white: a picture of 3/4 white is 3/4 of the way."""
+    warped = flat(0, 255, OUTSIDE, side=256)
+    result = corrected(warped, torch.full((3, 64, 64), 0.5))
+    torch.testing.assert_close(result, torch.full_like(result, 0.5), rtol=0, atol=1e-3)
 
 
-def test_far_from_the_head_the_result_is_the_warp():
-    warped = warped_clip(1, (256, 256))
-    labels = torch.full_like(warped.labels, OUTSIDE)
-    labels[..., 32:64, 32:64] = PHOTO
-    small = warped.resized((64, 64))
-    weight = correction_weight(torch.nn.functional.interpolate(labels, scale_factor=0.25), CONFIG, 4)[0]
-    large, little = warped.warp_levels[0] / 127.5 - 1, small.warp_levels[0] / 127.5 - 1
-    result = corrected(large, little, -little, weight)
-    changed = (result != large).any(0)
-    assert changed[32:64, 32:64].float().mean() > 0.99
-    assert not changed[160:].any() and not changed[:, 160:].any()
+def test_beside_the_head_nothing_else_can_appear():
+    """A red halo on a black warp and a white portrait: grey, of the share that red is on the way, a third."""
+    warped = flat(0, 255, OUTSIDE)
+    red = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 64, 64)
+    result = corrected(warped, red)
+    torch.testing.assert_close(result, torch.full_like(result, -1 + 2 / 3), rtol=0, atol=1e-3)
+    same = flat(90, 90, OUTSIDE)
+    assert torch.equal(corrected(same, red), same.warp_levels[0] / 127.5 - 1)
+
+
+def test_the_share_counts_from_the_warp_and_ends_at_the_portrait():
+    black, white = torch.full((1, 3, 8, 8), -1.0), torch.full((1, 3, 8, 8), 1.0)
+    for value, expected in ((-1.0, 0.0), (0.0, 0.5), (1.0, 1.0)):
+        share = share_of(white, torch.full((1, 3, 8, 8), value), black)
+        torch.testing.assert_close(share, torch.full((1, 1, 8, 8), expected), rtol=0, atol=1e-3)
+    assert share_of(white * 0.5, white, black).max() <= 1
+
+
+def test_colours_that_nothing_around_shows_are_not_believed():
+    """A grey photo stays grey but for 4 levels of colour difference, and 10 of brightness."""
+    grey = torch.full((1, 3, 16, 16), GREY)
+    labels = torch.full((1, 1, 16, 16), PHOTO, dtype=torch.uint8)
+    bright = believed(grey + 0.5, grey, grey, labels)
+    torch.testing.assert_close(bright, grey + 10 / 127.5, rtol=0, atol=1e-5)
+    orange = grey + torch.tensor([0.5, 0.0, -0.5])[None, :, None, None]
+    result = believed(orange, grey, grey, labels)
+    assert (result[:, 0] - result[:, 2]).abs().max() <= 2 * 4 / 127.5 + 1e-5
+    little = grey + 3 / 127.5
+    assert torch.equal(believed(little, grey, grey, labels), little)
+
+
+def test_between_the_lips_teeth_may_be_as_bright_as_the_network_says():
+    grey = torch.full((1, 3, 16, 16), GREY)
+    labels = torch.full((1, 1, 16, 16), MOUTH, dtype=torch.uint8)
+    white = torch.ones(1, 3, 16, 16)
+    torch.testing.assert_close(believed(white, grey, grey, labels), white, rtol=0, atol=1e-5)
+
+
+def test_what_a_place_near_by_shows_is_believed():
+    """A white spot, two pixels of the working size away."""
+    warp = torch.full((1, 3, 16, 16), -1.0)
+    warp[..., 8, 8] = 1
+    labels = torch.full((1, 1, 16, 16), PHOTO, dtype=torch.uint8)
+    result = believed(torch.ones(1, 3, 16, 16), warp, warp, labels)
+    torch.testing.assert_close(result[..., 6:11, 6:11], torch.ones(1, 3, 5, 5), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result[..., 8, 3], torch.full((1, 3), -1 + 10 / 127.5), rtol=0, atol=1e-5)

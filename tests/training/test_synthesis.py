@@ -16,7 +16,7 @@ from training.clip_store import CHANNELS, check_clip
 from training.synthesis import tracks
 from training.synthesis.clips import Recipe, Workshop, make_clip, random_stage
 from training.synthesis.labels import labelled_clip
-from training.synthesis.motions import Motion, look, single_pictures, smooth_motion
+from training.synthesis.motions import Motion, look, random_expression, single_pictures, smooth_motion
 from training.synthesis.people import random_person
 from training.synthesis.rendering import posed, render
 
@@ -183,10 +183,34 @@ def test_eyes_look_the_same_way(workshop):
 
 
 def test_moving_clips_move_smoothly(workshop):
-    """No frame turns by more than 5 degrees from the one before (125 degrees a second)."""
+    """No frame turns by more than 6 degrees from the one before (150 degrees a second)."""
     for seed in range(10):
         motions = smooth_motion(np.random.default_rng(seed), workshop.surface.head, 12, 25.0)[1:]
         turns = np.stack([motion.head for motion in motions])
         assert len(motions) == 12
-        assert np.abs(np.diff(turns, axis=0)).max() < np.radians(5)
+        assert np.abs(np.diff(turns, axis=0)).max() < np.radians(6)
         assert all(0 <= motion.expression.min() and motion.expression.max() <= 1 for motion in motions)
+
+
+def test_people_who_laugh_show_their_upper_teeth(workshop):
+    """A quarter of all faces: lip corners and upper lip up, the jaw nearly shut, no puckered lips."""
+    head = workshop.surface.head
+    faces = [random_expression(np.random.default_rng(seed), head, 0.0) for seed in range(400)]
+
+    def value(face: np.ndarray, name: str) -> float:
+        return face[head.expression_names.index(name)]
+
+    laughing = [face for face in faces if value(face, "mouthUpperUpLeft") >= 0.3]
+    assert 70 <= len(laughing) <= 130
+    assert all(value(face, "mouthSmileLeft") >= 0.3 for face in laughing)
+    assert all(value(face, "mouthUpperUpLeft") == value(face, "mouthUpperUpRight") for face in laughing)
+    assert all(value(face, "jawOpen") <= 0.3 for face in laughing)
+
+
+def test_some_pictures_show_all_of_the_person_elsewhere(workshop):
+    """One in five, by a few centimetres; the others by less than two."""
+    head = workshop.surface.head
+    motions = [single_pictures(np.random.default_rng(seed), head, 1)[1] for seed in range(300)]
+    moved = np.array([np.linalg.norm(motion.sway) for motion in motions])
+    assert 0.10 < (moved > 0.03).mean() < 0.25
+    assert np.median(moved) < 0.02

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
+from magicportrait_core.correction import corrected
 from magicportrait_core.models.config import ModelConfig
 from magicportrait_core.models.model import MagicPortraitModel
+from magicportrait_core.warped_portrait import WarpedPortrait
 from training.clip_store import Clip, ClipStore
 from training.evaluation.pictures import picture_metrics
-from training.evaluation.stored_clip import WarpedClip, sample_stored, warped_clip
+from training.evaluation.stored_clip import WarpedClip, from_levels, sample_stored, to_levels, warped_clip
 from training.evaluation.table import STILL, WARP, Row, Table
 
 OnClip = Callable[[int, int], None]  # clips done, of how many; may raise to stop
@@ -33,8 +35,8 @@ def evaluate_store(
 ) -> Table:
     """Head PSNR, SSIM, flicker and the other picture measures of still portrait, warp and network.
 
-    At the working size, as the networks put their pictures out: no upsampling, no autoencoder of people's
-    files. Deterministic: each clip starts from the noise of `seed`. Networks stay on their device.
+    At the working size: no upsampling, no autoencoder of people's files. Deterministic: each clip starts
+    from the noise of `seed`. Networks stay on their device.
     Raises ValueError for an empty store, a damaged clip, and a model or store without a warp.
     """
     if model is None and config is None:
@@ -60,12 +62,20 @@ def clip_rows(
     if model is not None:
         text = no_text(model.config) if model.text is None else model.text
         for count in steps:
-            outputs[method_name(count)] = sample_stored(model, config, text, warped, count, seed)
+            sampled = sample_stored(model, config, text, warped, count, seed)
+            outputs[method_name(count)] = shown(warped, sampled)
     counted = other_frames(warped)
     return [
         Row(clip.name, name, picture_metrics(output, warped.frames, warped.head, warped.ordered, counted))
         for name, output in outputs.items()
     ]
+
+
+def shown(clip: WarpedClip, sampled: torch.Tensor) -> torch.Tensor:  # (F, 3, H, W) uint8, both
+    """The network's pictures as corrections of the warp, which is how people get to see them."""
+    warped = WarpedPortrait(clip.reference, clip.warp, clip.labels)
+    frames = [corrected(warped[i : i + 1], from_levels(frame)) for i, frame in enumerate(sampled)]
+    return to_levels(torch.stack(frames))
 
 
 def method_name(steps: int) -> str:

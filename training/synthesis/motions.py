@@ -43,6 +43,8 @@ ACTIONS = (
     ("jawForward", 0.05, 0.5),
     ("tongueOut", 0.02, 0.8),
 )
+SHOWN_TEETH = 0.25  # share of pictures of a smile that shows the upper teeth
+LEANS = 0.2  # share of pictures in which all of the person has moved
 LARGEST_TURN = np.radians([45.0, 28.0, 28.0])  # yaw, pitch, roll in one picture
 
 
@@ -82,10 +84,23 @@ def random_expression(random: np.random.Generator, head: HeadModel, strength: fl
             for side in ("Left", "Right"):
                 index = names.index(f"{name}{side}")
                 values[index] = max(values[index], lift)
+    if random.random() < SHOWN_TEETH:
+        _laugh(random, values, names)
     if random.random() < 0.1:
         values[random.integers(len(names))] = random.uniform(0, 0.8) * strength
     look(values, names, *(random.normal(0, 0.35, 2) * strength))
     return values
+
+
+def _laugh(random: np.random.Generator, values: np.ndarray, names: tuple[str, ...]) -> None:
+    """People smile with their mouth nearly shut and their upper lip off the teeth."""
+    smile, lift, drop = random.uniform(0.3, 1), random.uniform(0.3, 0.9), random.uniform(0, 0.5)
+    for name, value in (("mouthSmile", smile), ("mouthUpperUp", lift), ("mouthLowerDown", drop)):
+        for side in ("Left", "Right"):
+            values[names.index(f"{name}{side}")] = value
+    values[names.index("jawOpen")] = random.uniform(0, 0.3)
+    for name in ("mouthClose", "mouthPucker", "mouthFunnel", "mouthRollLower", "mouthRollUpper"):
+        values[names.index(name)] = 0
 
 
 def look(values: np.ndarray, names: tuple[str, ...], aside: float, up: float) -> None:
@@ -116,6 +131,8 @@ def single_pictures(random: np.random.Generator, head: HeadModel, targets: int) 
         spread = 0.05 if kind < 0.2 else 0.19 if kind < 0.88 else 0.40
         change = random.normal(0, spread * np.array([1.0, 0.65, 0.5]))
         sway = np.zeros(3) if still else random.normal(0, [0.004, 0.003, 0.004]) * (3 if busy else 1)
+        if random.random() < LEANS:
+            sway = sway + random.normal(0, [0.030, 0.020, 0.030])
         turned = np.clip(own + change, -LARGEST_TURN, LARGEST_TURN)
         follow = bust + random.uniform(0, 0.4 if busy else 0.15) * (turned - own) * (not still)
         loose, light = random.normal(0, hang, 3), random.normal(0, drift, 3)

@@ -9,7 +9,7 @@ import torch
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
-from magicportrait_core.head.model import LEFT_EYE, RIGHT_EYE
+from magicportrait_core.head.model import LEFT_EYE, LOWER_TEETH, RIGHT_EYE, UPPER_TEETH
 from magicportrait_core.head.skinning import axis_angle_to_matrix, matrix_to_axis_angle, vertex_normals
 from magicportrait_core.rendering.camera import Camera
 from magicportrait_core.rendering.rasterizer import rasterize
@@ -22,6 +22,7 @@ from .surface import HeadSurface
 
 EYE_GLOSS, EYE_SHININESS = 0.8, 120.0
 CLOTH_SHININESS = 20.0
+UNDER_LID, UNDER_LIP = 0.30, 0.65  # least light on eyeballs, on teeth
 HAIR_GIVES = 10.0  # share of its thickness per metre that loose hair moves aside
 
 
@@ -165,5 +166,7 @@ def _under_lids(
     reach = max(3, triangle.shape[0] // 40)
     blurred = uniform_filter(uniform_filter(inner.astype(np.float32), reach), reach)
     inside = inner[rows, columns]
-    light[inside] = np.clip(0.30 + 0.9 * blurred[rows[inside], columns[inside]], 0, 1)
+    part = region[triangle[rows[inside], columns[inside]]]
+    least = np.where((part == UPPER_TEETH) | (part == LOWER_TEETH), UNDER_LIP, UNDER_LID)
+    light[inside] = np.clip(least + 0.9 * blurred[rows[inside], columns[inside]], 0, 1)
     return light

@@ -214,9 +214,7 @@ def paint_mouth(random: np.random.Generator, texture: np.ndarray, surface: HeadS
     """Teeth with dark gaps, tongue, gums and the skin inside the cheeks."""
     flesh = np.array([0.30, 0.075, 0.07]) * random.uniform(0.5, 1.2)
     texture[surface.cavity] = flesh * random.uniform(0.6, 1.0)
-    white = random.uniform(0.45, 0.75) * np.array(
-        [1.0, random.uniform(0.88, 0.98), random.uniform(0.7, 0.95)]
-    )
+    white = random.uniform(0.55, 0.9) * np.array([1.0, random.uniform(0.88, 0.98), random.uniform(0.7, 0.95)])
     columns = np.broadcast_to(np.arange(surface.side, dtype=np.float32), texture.shape[:2])
     gaps = 1 - random.uniform(0.1, 0.5) * np.abs(np.cos(columns * np.pi / (surface.side * 0.0176))) ** 12
     for region, brightness in ((UPPER_TEETH, 1.0), (LOWER_TEETH, 0.85)):
