@@ -2,7 +2,8 @@
 
 On the head, what the network adds to the warp at the working size is enlarged and added. Beside the head only
 two things can be true, the warp, which takes hair along, and the still portrait, whose background stays: the
-network's picture says how much of each, and both are at hand at full size, so nothing gets hazy.
+network's picture says how much of each, and both are at hand at full size, so nothing gets hazy. Where the
+portrait shows the head itself it is no background, and only the warp is left.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from .resampling import resized_smoothly
-from .warp.sources import MOUTH, OUTSIDE
+from .warp.sources import MOUTH, OUTSIDE, PHOTO
 from .warped_portrait import WarpedPortrait
 
-REACH = 2  # pixels of the working size in which warp and portrait show the colours that are believed
-MARGIN = (10 / 127.5, 4 / 127.5, 4 / 127.5)  # beyond them, of brightness and of both colour differences
+REACH = 1  # pixels of the working size around each in which the warp shows the colours that are believed
+MARGIN = (6 / 127.5, 1 / 127.5, 1 / 127.5)  # beyond them, of brightness and of both colour differences
+TEETH_REACH = 2  # pixels beside the made-up inside of a mouth where what the photo shows may be teeth
+TEETH_MARGIN = 8 / 127.5  # by which they change
 ALIKE = 0.005  # squared distance of two colours that are hard to tell apart
 YCOCG = ((0.25, 0.5, 0.25), (0.5, 0.0, -0.5), (-0.25, 0.5, -0.25))  # from red, green, blue
 
@@ -30,29 +33,34 @@ def corrected(
     small = warped.resized(tuple(picture.shape[-2:]))
     warp, still = _levels(small.warp_levels), _levels(small.portrait[None])
     head = (small.labels != OUTSIDE).float()
-    added = head * (believed(picture[None], warp, still, small.labels) - warp)
+    added = head * (believed(picture[None], warp, small.labels) - warp)
     share = (1 - head) * share_of(still, picture[None], warp)
-    large, background = _levels(warped.warp_levels), _levels(warped.portrait[None])
+    large, behind = _levels(warped.warp_levels), _levels(warped.portrait[None])
     added, share = (resized_smoothly(part, warped.size) for part in (added, share))
-    return (large + added + share.clamp(0, 1) * (background - large))[0].clamp(-1, 1)
+    share = (
+        share.clamp(0, 1) if warped.backdrop is None else share.clamp(0, 1) * (warped.backdrop[None] / 255)
+    )
+    return (large + added + share * (behind - large))[0].clamp(-1, 1)
 
 
 def believed(
     picture: Tensor,  # (N, 3, h, w) in [-1, 1]
     warp: Tensor,
-    still: Tensor,
     labels: Tensor,  # (N, 1, h, w)
 ) -> Tensor:  # (N, 3, h, w)
-    """The picture with each colour brought near to those that warp and portrait show around it, as temporal
-    anti-aliasing does with what it remembers (Karis 2014). Between the lips brightness is free."""
+    """The picture with each colour brought near to those that the warp shows around it, as temporal
+    anti-aliasing does with what it remembers (Karis 2014). Inside the mouth brightness is free where it is
+    made up, and teeth stay as they are where the photo shows them: drawn mouths, from which networks learn,
+    are darker than real ones."""
     ycocg = picture.new_tensor(YCOCG)
-    values, *shown = (torch.einsum("ij,njyx->niyx", ycocg, part) for part in (picture, warp, still))
+    values, shown = (torch.einsum("ij,njyx->niyx", ycocg, part) for part in (picture, warp))
     margin = picture.new_tensor(MARGIN)[:, None, None]
-    highest = torch.maximum(*(_largest_around(part) for part in shown)) + margin
-    lowest = -torch.maximum(*(_largest_around(-part) for part in shown)) - margin
-    limited = values.clamp(lowest, highest)
-    limited[:, :1] = torch.where(labels == MOUTH, values[:, :1], limited[:, :1])
+    limited = values.clamp(-_largest_around(-shown, REACH) - margin, _largest_around(shown, REACH) + margin)
+    made_up = labels == MOUTH
+    limited[:, :1] = torch.where(made_up, values[:, :1], limited[:, :1])
     limited = torch.einsum("ij,njyx->niyx", torch.linalg.inv(ycocg), limited)
+    teeth = (labels == PHOTO) & (_largest_around(made_up.float(), TEETH_REACH) > 0)
+    limited = torch.where(teeth, limited.clamp(warp - TEETH_MARGIN, warp + TEETH_MARGIN), limited)
     return torch.where((limited - picture).abs() < 1e-5, picture, limited)
 
 
@@ -69,8 +77,8 @@ def share_of(
     return (along / (length + ALIKE)).clamp(0, 1)
 
 
-def _largest_around(values: Tensor) -> Tensor:
-    return functional.max_pool2d(values, 2 * REACH + 1, stride=1, padding=REACH)
+def _largest_around(values: Tensor, reach: int) -> Tensor:
+    return functional.max_pool2d(values, 2 * reach + 1, stride=1, padding=reach)
 
 
 def _levels(levels: Tensor) -> Tensor:

@@ -101,7 +101,8 @@ class ViewedWarp:
 
     def __getitem__(self, frames: slice) -> WarpedPortrait:
         part, cut = self.warped[frames], self.view.cut
-        return WarpedPortrait(cut(part.portrait), cut(part.warp_levels), cut(part.labels))
+        backdrop = None if part.backdrop is None else cut(part.backdrop)
+        return WarpedPortrait(cut(part.portrait), cut(part.warp_levels), cut(part.labels), backdrop)
 
     def paste(
         self,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..magicportrait_core.face_view import FaceView, ViewedWarp
     from ..magicportrait_core.warp.compose import WarpFrame
     from ..magicportrait_core.warp.options import WarpOptions
+    from ..magicportrait_core.warp.source import WarpSource
 
 HELD_DEGREES = 0.5  # less is not worth a word
 
@@ -164,17 +165,18 @@ class WarpedClip:
     report: str = ""
 
     @classmethod
-    def empty(cls, picture: Tensor, view: FaceView, frames: int, shown: int) -> WarpedClip:
-        """Room for the frames of the portrait (3, H, W), with source maps of `shown` of them."""
+    def empty(cls, source: WarpSource, view: FaceView, frames: int, shown: int) -> WarpedClip:
+        """Room for the frames of the portrait, with source maps of `shown` of them."""
         from ..magicportrait_core.face_view import ViewedWarp
         from ..magicportrait_core.media.image import to_levels
-        from ..magicportrait_core.warped_portrait import WarpedPortrait
+        from ..magicportrait_core.warped_portrait import WarpedPortrait, backdrop_levels
 
-        height, width = picture.shape[-2:]
+        height, width = source.image.shape[-2:]
         warped = WarpedPortrait(
-            to_levels(picture).movedim(-1, 0).contiguous(),
+            to_levels(source.image).movedim(-1, 0).contiguous(),
             torch.empty(frames, 3, height, width, dtype=torch.uint8),
             torch.empty(frames, 1, height, width, dtype=torch.uint8),
+            backdrop_levels(source),
         )
         return cls(
             torch.empty(frames, height, width, 3),
@@ -213,7 +215,7 @@ def warp_clip(
     target = aligned.track.to(device)
     frames = target.num_frames
     shown = {frame: place for place, frame in enumerate(host.spread(frames, map_frames))}
-    clip = WarpedClip.empty(picture, face_view(head, target), frames, len(shown))
+    clip = WarpedClip.empty(source, face_view(head, target), frames, len(shown))
     shares, held = [], []
     for i in range(frames):
         result = host.interruptible(warp_frame, source, target[i : i + 1])  # seconds for a 4K photo

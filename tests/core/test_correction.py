@@ -1,5 +1,7 @@
 """A small picture on a large warp: what is added on the head, what is mixed beside it, what is left alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from warped_clips import warped_clip
@@ -62,30 +64,52 @@ def test_the_share_counts_from_the_warp_and_ends_at_the_portrait():
 
 
 def test_colours_that_nothing_around_shows_are_not_believed():
-    """A grey photo stays grey but for 4 levels of colour difference, and 10 of brightness."""
+    """A grey photo stays grey but for 1 level of colour difference, and 6 of brightness."""
     grey = torch.full((1, 3, 16, 16), GREY)
     labels = torch.full((1, 1, 16, 16), PHOTO, dtype=torch.uint8)
-    bright = believed(grey + 0.5, grey, grey, labels)
-    torch.testing.assert_close(bright, grey + 10 / 127.5, rtol=0, atol=1e-5)
+    bright = believed(grey + 0.5, grey, labels)
+    torch.testing.assert_close(bright, grey + 6 / 127.5, rtol=0, atol=1e-5)
     orange = grey + torch.tensor([0.5, 0.0, -0.5])[None, :, None, None]
-    result = believed(orange, grey, grey, labels)
-    assert (result[:, 0] - result[:, 2]).abs().max() <= 2 * 4 / 127.5 + 1e-5
+    result = believed(orange, grey, labels)
+    assert (result[:, 0] - result[:, 2]).abs().max() <= 2 * 1 / 127.5 + 1e-5
     little = grey + 3 / 127.5
-    assert torch.equal(believed(little, grey, grey, labels), little)
+    assert torch.equal(believed(little, grey, labels), little)
 
 
 def test_between_the_lips_teeth_may_be_as_bright_as_the_network_says():
     grey = torch.full((1, 3, 16, 16), GREY)
     labels = torch.full((1, 1, 16, 16), MOUTH, dtype=torch.uint8)
     white = torch.ones(1, 3, 16, 16)
-    torch.testing.assert_close(believed(white, grey, grey, labels), white, rtol=0, atol=1e-5)
+    torch.testing.assert_close(believed(white, grey, labels), white, rtol=0, atol=1e-5)
+
+
+def test_teeth_that_the_photo_shows_stay_as_they_are():
+    """White above the dark inside of a mouth gets 8 levels darker at most, beside a dark cheek quite dark."""
+    warp = torch.full((1, 3, 16, 16), -1.0)
+    warp[..., :8, :] = 1
+    labels = torch.full((1, 1, 16, 16), PHOTO, dtype=torch.uint8)
+    labels[..., 8:, :] = MOUTH
+    result = believed(torch.full((1, 3, 16, 16), -1.0), warp, labels)
+    torch.testing.assert_close(result[..., 7, :], torch.full((1, 3, 16), 1 - 8 / 127.5), rtol=0, atol=1e-5)
+    labels[:] = PHOTO
+    assert believed(torch.full((1, 3, 16, 16), -1.0), warp, labels)[..., 7, :].max() == -1
+
+
+def test_where_the_portrait_shows_the_head_it_is_no_background():
+    """Left half backdrop, right half head of the portrait, all beside the head of the frame."""
+    warped = flat(0, 255, OUTSIDE)
+    backdrop = torch.full((1, 64, 64), 255, dtype=torch.uint8)
+    backdrop[..., 32:] = 0
+    result = corrected(replace(warped, backdrop=backdrop), torch.ones(3, 64, 64))
+    torch.testing.assert_close(result[..., :32], torch.ones(3, 64, 32), rtol=0, atol=1e-3)
+    assert torch.equal(result[..., 32:], torch.full((3, 64, 32), -1.0))
 
 
 def test_what_a_place_near_by_shows_is_believed():
-    """A white spot, two pixels of the working size away."""
+    """A white spot, one pixel of the working size away."""
     warp = torch.full((1, 3, 16, 16), -1.0)
     warp[..., 8, 8] = 1
     labels = torch.full((1, 1, 16, 16), PHOTO, dtype=torch.uint8)
-    result = believed(torch.ones(1, 3, 16, 16), warp, warp, labels)
-    torch.testing.assert_close(result[..., 6:11, 6:11], torch.ones(1, 3, 5, 5), rtol=0, atol=1e-5)
-    torch.testing.assert_close(result[..., 8, 3], torch.full((1, 3), -1 + 10 / 127.5), rtol=0, atol=1e-5)
+    result = believed(torch.ones(1, 3, 16, 16), warp, labels)
+    torch.testing.assert_close(result[..., 7:10, 7:10], torch.ones(1, 3, 3, 3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result[..., 8, 6], torch.full((1, 3), -1 + 6 / 127.5), rtol=0, atol=1e-5)

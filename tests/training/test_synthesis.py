@@ -193,7 +193,7 @@ def test_moving_clips_move_smoothly(workshop):
 
 
 def test_people_who_laugh_show_their_upper_teeth(workshop):
-    """A quarter of all faces: lip corners and upper lip up, the jaw nearly shut, no puckered lips."""
+    """A quarter of all faces: lip corners and upper lip up on both sides, half of them with the jaw open."""
     head = workshop.surface.head
     faces = [random_expression(np.random.default_rng(seed), head, 0.0) for seed in range(400)]
 
@@ -204,7 +204,7 @@ def test_people_who_laugh_show_their_upper_teeth(workshop):
     assert 70 <= len(laughing) <= 130
     assert all(value(face, "mouthSmileLeft") >= 0.3 for face in laughing)
     assert all(value(face, "mouthUpperUpLeft") == value(face, "mouthUpperUpRight") for face in laughing)
-    assert all(value(face, "jawOpen") <= 0.3 for face in laughing)
+    assert 0.15 < np.mean([value(face, "jawOpen") > 0.3 for face in laughing]) < 0.45
 
 
 def test_some_pictures_show_all_of_the_person_elsewhere(workshop):

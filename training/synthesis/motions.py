@@ -44,6 +44,7 @@ ACTIONS = (
     ("tongueOut", 0.02, 0.8),
 )
 SHOWN_TEETH = 0.25  # share of pictures of a smile that shows the upper teeth
+ASIDE = 0.3  # share of portraits that may be taken from the side
 LEANS = 0.2  # share of pictures in which all of the person has moved
 LARGEST_TURN = np.radians([45.0, 28.0, 28.0])  # yaw, pitch, roll in one picture
 
@@ -93,12 +94,12 @@ def random_expression(random: np.random.Generator, head: HeadModel, strength: fl
 
 
 def _laugh(random: np.random.Generator, values: np.ndarray, names: tuple[str, ...]) -> None:
-    """People smile with their mouth nearly shut and their upper lip off the teeth."""
-    smile, lift, drop = random.uniform(0.3, 1), random.uniform(0.3, 0.9), random.uniform(0, 0.5)
+    """Lip corners and the upper lip up, off the teeth; half of the time with the mouth open."""
+    smile, lift, drop = random.uniform(0.3, 1), random.uniform(0.4, 1), random.uniform(0, 0.5)
     for name, value in (("mouthSmile", smile), ("mouthUpperUp", lift), ("mouthLowerDown", drop)):
         for side in ("Left", "Right"):
             values[names.index(f"{name}{side}")] = value
-    values[names.index("jawOpen")] = random.uniform(0, 0.3)
+    values[names.index("jawOpen")] = random.uniform(0, 0.3 if random.random() < 0.5 else 0.8)
     for name in ("mouthClose", "mouthPucker", "mouthFunnel", "mouthRollLower", "mouthRollUpper"):
         values[names.index(name)] = 0
 
@@ -120,7 +121,8 @@ def look(values: np.ndarray, names: tuple[str, ...], aside: float, up: float) ->
 
 def single_pictures(random: np.random.Generator, head: HeadModel, targets: int) -> list[Motion]:
     """The portrait first, then `targets` pictures without an order, most within 25 degrees of it."""
-    own = np.clip(random.normal(0, [0.20, 0.10, 0.07]), -LARGEST_TURN, LARGEST_TURN)
+    aside = 0.50 if random.random() < ASIDE else 0.20
+    own = np.clip(random.normal(0, [aside, 0.10, 0.07]), -LARGEST_TURN, LARGEST_TURN)
     bust = own * random.uniform(0, 0.9) + random.normal(0, [0.10, 0.03, 0.03])
     still, busy = random.random() < 0.35, random.random() < 0.4  # the shoulders
     hang, drift = _amount(random, 0.6, 0.010), _amount(random, 0.5, 0.15)

@@ -17,6 +17,7 @@ from magicportrait_core.warp import (
     warp_clip,
     warp_frame,
 )
+from magicportrait_core.warp.field import backdrop
 from magicportrait_core.warp.motion import move_head
 from magicportrait_core.warp.sources import COLOURS
 
@@ -45,6 +46,19 @@ def test_corners_and_shoulders_stay_when_the_head_turns(source, portrait, moved)
     assert flow[:, -20:].abs().max() < 0.5  # the bottom rows: space suit
     nose = portrait.landmarks[0, 4, :2].long()
     assert float(flow[0, nose[1], nose[0]]) < -4  # the nose moves right, its pixel comes from the left
+
+
+def test_the_backdrop_is_what_stays_when_the_head_moves(source, portrait):
+    """Nothing of the face and of the hair above it; all of the far corners and of the space suit."""
+    stays = backdrop(source)
+    assert stays.shape == source.image.shape[-2:]
+    assert 0 <= float(stays.min()) and float(stays.max()) <= 1
+    marks = portrait.landmarks[0, :468, :2].round().long()
+    assert float(stays[marks[:, 1], marks[:, 0]].max()) < 0.3  # the chin, beside the neck
+    forehead = marks[10]
+    above = int(forehead[1]) - round(0.2 * source.face_width * source.scale)
+    assert float(stays[above, forehead[0]]) < 0.1
+    assert float(stays[-10:].min()) > 0.9
 
 
 def test_a_turn_to_the_left_mirrors_a_turn_to_the_right(head, track_of, photo, portrait, moved):
