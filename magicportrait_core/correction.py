@@ -16,8 +16,11 @@ from .resampling import resized_smoothly
 from .warp.sources import MOUTH, OUTSIDE, PHOTO
 from .warped_portrait import WarpedPortrait
 
-REACH = 1  # pixels of the working size around each in which the warp shows the colours that are believed
+REACH = 1  # pixels of the working size around each in which the warp shows the colours that are believed,
+REACH_UNSEEN = 4  # and around those that the photo does not show
 MARGIN = (6 / 127.5, 1 / 127.5, 1 / 127.5)  # beyond them, of brightness and of both colour differences
+LARGEST = 32 / 127.5  # by which skin changes that the photo shows
+LEAST_MASS = 1e-3
 TEETH_REACH = 2  # pixels beside the made-up inside of a mouth where what the photo shows may be teeth
 TEETH_MARGIN = 8 / 127.5  # by which they change
 ALIKE = 0.005  # squared distance of two colours that are hard to tell apart
@@ -32,14 +35,14 @@ def corrected(
     and beside the head where it is the still portrait."""
     small = warped.resized(tuple(picture.shape[-2:]))
     warp, still = _levels(small.warp_levels), _levels(small.portrait[None])
-    head = (small.labels != OUTSIDE).float()
-    added = head * (believed(picture[None], warp, small.labels) - warp)
-    share = (1 - head) * share_of(still, picture[None], warp)
+    added = believed(picture[None], warp, small.labels) - warp
+    share = share_of(still, picture[None], warp)
+    head, small_head = (_head(part.labels) for part in (warped, small))
+    added = enlarged_within(added, small_head, head)
+    share = enlarged_within(share, 1 - small_head, 1 - head).clamp(0, 1)
+    if warped.backdrop is not None:
+        share = share * (warped.backdrop[None] / 255)
     large, behind = _levels(warped.warp_levels), _levels(warped.portrait[None])
-    added, share = (resized_smoothly(part, warped.size) for part in (added, share))
-    share = (
-        share.clamp(0, 1) if warped.backdrop is None else share.clamp(0, 1) * (warped.backdrop[None] / 255)
-    )
     return (large + added + share * (behind - large))[0].clamp(-1, 1)
 
 
@@ -52,16 +55,33 @@ def believed(
     anti-aliasing does with what it remembers (Karis 2014). Inside the mouth brightness is free where it is
     made up, and teeth stay as they are where the photo shows them: drawn mouths, from which networks learn,
     are darker than real ones."""
+    photo, made_up = labels == PHOTO, labels == MOUTH
+    near, far = (_within_colours_around(picture, warp, made_up, reach) for reach in (REACH, REACH_UNSEEN))
+    limited = torch.where(photo, near.clamp(warp - LARGEST, warp + LARGEST), far)
+    teeth = photo & (_largest_around(made_up.float(), TEETH_REACH) > 0)
+    limited = torch.where(teeth, limited.clamp(warp - TEETH_MARGIN, warp + TEETH_MARGIN), limited)
+    return torch.where((limited - picture).abs() < 1e-5, picture, limited)
+
+
+def _within_colours_around(picture: Tensor, warp: Tensor, free: Tensor, reach: int) -> Tensor:
+    """Each pixel within the extremes of the warp around it, by brightness (unless `free`) and colour."""
     ycocg = picture.new_tensor(YCOCG)
     values, shown = (torch.einsum("ij,njyx->niyx", ycocg, part) for part in (picture, warp))
     margin = picture.new_tensor(MARGIN)[:, None, None]
-    limited = values.clamp(-_largest_around(-shown, REACH) - margin, _largest_around(shown, REACH) + margin)
-    made_up = labels == MOUTH
-    limited[:, :1] = torch.where(made_up, values[:, :1], limited[:, :1])
-    limited = torch.einsum("ij,njyx->niyx", torch.linalg.inv(ycocg), limited)
-    teeth = (labels == PHOTO) & (_largest_around(made_up.float(), TEETH_REACH) > 0)
-    limited = torch.where(teeth, limited.clamp(warp - TEETH_MARGIN, warp + TEETH_MARGIN), limited)
-    return torch.where((limited - picture).abs() < 1e-5, picture, limited)
+    limited = values.clamp(-_largest_around(-shown, reach) - margin, _largest_around(shown, reach) + margin)
+    limited[:, :1] = torch.where(free, values[:, :1], limited[:, :1])
+    return torch.einsum("ij,njyx->niyx", torch.linalg.inv(ycocg), limited)
+
+
+def enlarged_within(
+    values: Tensor,  # (N, C, h, w)
+    inside: Tensor,  # (N, 1, h, w) 0 or 1, where they count
+    large: Tensor,  # (N, 1, H, W) 0 or 1, the same at the size that is wanted
+) -> Tensor:  # (N, C, H, W), 0 outside
+    """Values enlarged without those of the other side of an edge, which would draw a rim along it."""
+    size = tuple(large.shape[-2:])
+    mass = resized_smoothly(inside, size)
+    return large * resized_smoothly(inside * values, size) / mass.clamp(min=LEAST_MASS)
 
 
 def share_of(
@@ -79,6 +99,10 @@ def share_of(
 
 def _largest_around(values: Tensor, reach: int) -> Tensor:
     return functional.max_pool2d(values, 2 * reach + 1, stride=1, padding=reach)
+
+
+def _head(labels: Tensor) -> Tensor:
+    return (labels != OUTSIDE).float()
 
 
 def _levels(levels: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def resized_smoothly(
     values: Tensor,  # (N, C, H, W)
     size: tuple[int, int],
 ) -> Tensor:  # (N, C, height, width)
-    """Numbers of any range, bicubic and without aliasing."""
+    """Numbers of any range, bilinear and without aliasing."""
     if tuple(values.shape[-2:]) == tuple(size):
         return values
-    return functional.interpolate(values, size, mode="bicubic", align_corners=False, antialias=True)
+    return functional.interpolate(values, size, mode="bilinear", align_corners=False, antialias=True)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from warped_clips import warped_clip
 
-from magicportrait_core.correction import believed, corrected, share_of
-from magicportrait_core.warp.sources import MOUTH, OUTSIDE, PHOTO
+from magicportrait_core.correction import believed, corrected, enlarged_within, share_of
+from magicportrait_core.warp.sources import MOUTH, OUTSIDE, PHOTO, STRETCHED
 from magicportrait_core.warped_portrait import WarpedPortrait
 
 GREY = 128 / 127.5 - 1
@@ -83,8 +83,42 @@ def test_between_the_lips_teeth_may_be_as_bright_as_the_network_says():
     torch.testing.assert_close(believed(white, grey, labels), white, rtol=0, atol=1e-5)
 
 
+def test_skin_changes_by_32_levels_at_most():
+    """Beside a white spot a black skin might get white otherwise."""
+    warp = torch.full((1, 3, 16, 16), -1.0)
+    warp[..., 8, 8] = 1
+    labels = torch.full((1, 1, 16, 16), PHOTO, dtype=torch.uint8)
+    result = believed(torch.ones(1, 3, 16, 16), warp, labels)
+    torch.testing.assert_close(result[..., 8, 7], torch.full((1, 3), -1 + 32 / 127.5), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result[..., 8, 6], torch.full((1, 3), -1 + 6 / 127.5), rtol=0, atol=1e-5)
+
+
+def test_skin_that_the_photo_does_not_show_may_be_what_is_seen_farther_away():
+    """Four pixels from a white spot it may be white, five pixels from it not."""
+    warp = torch.full((1, 3, 16, 16), -1.0)
+    warp[..., 8, 8] = 1
+    labels = torch.full((1, 1, 16, 16), STRETCHED, dtype=torch.uint8)
+    result = believed(torch.ones(1, 3, 16, 16), warp, labels)
+    torch.testing.assert_close(result[..., 8, 4], torch.ones(1, 3), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result[..., 8, 3], torch.full((1, 3), -1 + 6 / 127.5), rtol=0, atol=1e-5)
+
+
+def test_enlarging_keeps_both_sides_of_an_edge_apart():
+    """1 on the left, 5 on the right: no pixel of the left has anything of the right, to the very edge."""
+    values = torch.ones(1, 1, 8, 8)
+    values[..., 4:] = 5
+    left = torch.zeros(1, 1, 8, 8)
+    left[..., :4] = 1
+    large = torch.zeros(1, 1, 32, 32)
+    large[..., :16] = 1
+    result = enlarged_within(values, left, large)
+    torch.testing.assert_close(result[..., :16], torch.ones(1, 1, 32, 16), rtol=0, atol=1e-5)
+    assert not result[..., 16:].any()
+    assert torch.equal(enlarged_within(values, left, left), values * left)
+
+
 def test_teeth_that_the_photo_shows_stay_as_they_are():
-    """White above the dark inside of a mouth gets 8 levels darker at most, beside a dark cheek quite dark."""
+    """White above the dark inside of a mouth gets 8 levels darker at most, beside a dark cheek 32."""
     warp = torch.full((1, 3, 16, 16), -1.0)
     warp[..., :8, :] = 1
     labels = torch.full((1, 1, 16, 16), PHOTO, dtype=torch.uint8)
@@ -92,7 +126,8 @@ def test_teeth_that_the_photo_shows_stay_as_they_are():
     result = believed(torch.full((1, 3, 16, 16), -1.0), warp, labels)
     torch.testing.assert_close(result[..., 7, :], torch.full((1, 3, 16), 1 - 8 / 127.5), rtol=0, atol=1e-5)
     labels[:] = PHOTO
-    assert believed(torch.full((1, 3, 16, 16), -1.0), warp, labels)[..., 7, :].max() == -1
+    result = believed(torch.full((1, 3, 16, 16), -1.0), warp, labels)
+    torch.testing.assert_close(result[..., 7, :], torch.full((1, 3, 16), 1 - 32 / 127.5), rtol=0, atol=1e-5)
 
 
 def test_where_the_portrait_shows_the_head_it_is_no_background():
@@ -103,13 +138,3 @@ def test_where_the_portrait_shows_the_head_it_is_no_background():
     result = corrected(replace(warped, backdrop=backdrop), torch.ones(3, 64, 64))
     torch.testing.assert_close(result[..., :32], torch.ones(3, 64, 32), rtol=0, atol=1e-3)
     assert torch.equal(result[..., 32:], torch.full((3, 64, 32), -1.0))
-
-
-def test_what_a_place_near_by_shows_is_believed():
-    """A white spot, one pixel of the working size away."""
-    warp = torch.full((1, 3, 16, 16), -1.0)
-    warp[..., 8, 8] = 1
-    labels = torch.full((1, 1, 16, 16), PHOTO, dtype=torch.uint8)
-    result = believed(torch.ones(1, 3, 16, 16), warp, labels)
-    torch.testing.assert_close(result[..., 7:10, 7:10], torch.ones(1, 3, 3, 3), rtol=0, atol=1e-5)
-    torch.testing.assert_close(result[..., 8, 6], torch.full((1, 3), -1 + 6 / 127.5), rtol=0, atol=1e-5)
