@@ -16,8 +16,7 @@ from .resampling import resized_smoothly
 from .warp.sources import MOUTH, OUTSIDE, PHOTO
 from .warped_portrait import WarpedPortrait
 
-REACH = 1  # pixels of the working size around each in which the warp shows the colours that are believed,
-REACH_UNSEEN = 4  # and around those that the photo does not show
+REACH = 1  # pixels of the working size around each in which the warp shows the colours that are believed
 MARGIN = (6 / 127.5, 1 / 127.5, 1 / 127.5)  # beyond them, of brightness and of both colour differences
 LARGEST = 32 / 127.5  # by which skin changes that the photo shows
 LEAST_MASS = 1e-3
@@ -56,21 +55,16 @@ def believed(
     made up, and teeth stay as they are where the photo shows them: drawn mouths, from which networks learn,
     are darker than real ones."""
     photo, made_up = labels == PHOTO, labels == MOUTH
-    near, far = (_within_colours_around(picture, warp, made_up, reach) for reach in (REACH, REACH_UNSEEN))
-    limited = torch.where(photo, near.clamp(warp - LARGEST, warp + LARGEST), far)
-    teeth = photo & (_largest_around(made_up.float(), TEETH_REACH) > 0)
-    limited = torch.where(teeth, limited.clamp(warp - TEETH_MARGIN, warp + TEETH_MARGIN), limited)
-    return torch.where((limited - picture).abs() < 1e-5, picture, limited)
-
-
-def _within_colours_around(picture: Tensor, warp: Tensor, free: Tensor, reach: int) -> Tensor:
-    """Each pixel within the extremes of the warp around it, by brightness (unless `free`) and colour."""
     ycocg = picture.new_tensor(YCOCG)
     values, shown = (torch.einsum("ij,njyx->niyx", ycocg, part) for part in (picture, warp))
     margin = picture.new_tensor(MARGIN)[:, None, None]
-    limited = values.clamp(-_largest_around(-shown, reach) - margin, _largest_around(shown, reach) + margin)
-    limited[:, :1] = torch.where(free, values[:, :1], limited[:, :1])
-    return torch.einsum("ij,njyx->niyx", torch.linalg.inv(ycocg), limited)
+    limited = values.clamp(-_largest_around(-shown, REACH) - margin, _largest_around(shown, REACH) + margin)
+    limited[:, :1] = torch.where(made_up, values[:, :1], limited[:, :1])
+    limited = torch.einsum("ij,njyx->niyx", torch.linalg.inv(ycocg), limited)
+    teeth = photo & (_largest_around(made_up.float(), TEETH_REACH) > 0)
+    most = torch.where(teeth, TEETH_MARGIN, LARGEST)
+    limited = torch.where(photo, limited.clamp(warp - most, warp + most), limited)
+    return torch.where((limited - picture).abs() < 1e-5, picture, limited)
 
 
 def enlarged_within(
