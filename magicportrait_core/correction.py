@@ -18,7 +18,7 @@ from .warped_portrait import WarpedPortrait
 
 REACH = 1  # pixels of the working size around each in which the warp shows the colours that are believed
 MARGIN = (6 / 127.5, 1 / 127.5, 1 / 127.5)  # beyond them, of brightness and of both colour differences
-LARGEST = 32 / 127.5  # by which skin changes that the photo shows
+LARGEST = 24 / 127.5  # by which all but a made-up mouth changes
 LEAST_MASS = 1e-3
 TEETH_REACH = 2  # pixels beside the made-up inside of a mouth where what the photo shows may be teeth
 TEETH_MARGIN = 8 / 127.5  # by which they change
@@ -54,16 +54,16 @@ def believed(
     anti-aliasing does with what it remembers (Karis 2014). Inside the mouth brightness is free where it is
     made up, and teeth stay as they are where the photo shows them: drawn mouths, from which networks learn,
     are darker than real ones."""
-    photo, made_up = labels == PHOTO, labels == MOUTH
+    made_up = labels == MOUTH
     ycocg = picture.new_tensor(YCOCG)
     values, shown = (torch.einsum("ij,njyx->niyx", ycocg, part) for part in (picture, warp))
     margin = picture.new_tensor(MARGIN)[:, None, None]
     limited = values.clamp(-_largest_around(-shown, REACH) - margin, _largest_around(shown, REACH) + margin)
     limited[:, :1] = torch.where(made_up, values[:, :1], limited[:, :1])
     limited = torch.einsum("ij,njyx->niyx", torch.linalg.inv(ycocg), limited)
-    teeth = photo & (_largest_around(made_up.float(), TEETH_REACH) > 0)
+    teeth = (labels == PHOTO) & (_largest_around(made_up.float(), TEETH_REACH) > 0)
     most = torch.where(teeth, TEETH_MARGIN, LARGEST)
-    limited = torch.where(photo, limited.clamp(warp - most, warp + most), limited)
+    limited = torch.where(made_up, limited, limited.clamp(warp - most, warp + most))
     return torch.where((limited - picture).abs() < 1e-5, picture, limited)
 
 
