@@ -16,14 +16,15 @@ from .resampling import resized_smoothly
 from .warp.sources import MOUTH, OUTSIDE, PHOTO
 from .warped_portrait import WarpedPortrait
 
-REACH = 1  # pixels of the working size around each in which the warp shows the colours that are believed
+# Pixels are those of the working size; colours are in [-1, 1], so a level is 1 / 127.5.
+REACH = 1  # pixels around each in which the warp shows the colours that are believed
 MARGIN = (6 / 127.5, 1 / 127.5, 1 / 127.5)  # beyond them, of brightness and of both colour differences
 LARGEST = 24 / 127.5  # by which all but a made-up mouth changes
-LEAST_MASS = 1e-3
+LEAST_MASS = 1e-3  # share of a pixel that counts, below which there is nothing to divide by
 TEETH_REACH = 2  # pixels beside the made-up inside of a mouth where what the photo shows may be teeth
 TEETH_MARGIN = 8 / 127.5  # by which they change
 ALIKE = 0.005  # squared distance of two colours that are hard to tell apart
-YCOCG = ((0.25, 0.5, 0.25), (0.5, 0.0, -0.5), (-0.25, 0.5, -0.25))  # from red, green, blue
+YCOCG = ((0.25, 0.5, 0.25), (0.5, 0.0, -0.5), (-0.25, 0.5, -0.25))  # Malvar and Sullivan 2003, from RGB
 
 
 def corrected(
@@ -46,10 +47,10 @@ def corrected(
 
 
 def believed(
-    picture: Tensor,  # (N, 3, h, w) in [-1, 1]
-    warp: Tensor,
-    labels: Tensor,  # (N, 1, h, w)
-) -> Tensor:  # (N, 3, h, w)
+    picture: Tensor,  # (N, 3, h, w) in [-1, 1], of the network
+    warp: Tensor,  # (N, 3, h, w) in [-1, 1]
+    labels: Tensor,  # (N, 1, h, w) uint8, index into warp.sources.SOURCES
+) -> Tensor:  # (N, 3, h, w), the picture itself, bit for bit, where it is within the limits
     """The picture with each colour brought near to those that the warp shows around it, as temporal
     anti-aliasing does with what it remembers (Karis 2014). Inside the mouth brightness is free where it is
     made up, and teeth stay as they are where the photo shows them: drawn mouths, from which networks learn,
@@ -79,8 +80,8 @@ def enlarged_within(
 
 
 def share_of(
-    still: Tensor,  # (N, 3, h, w)
-    picture: Tensor,
+    still: Tensor,  # (N, 3, h, w) in [-1, 1], as all three
+    picture: Tensor,  # of the network
     warp: Tensor,
 ) -> Tensor:  # (N, 1, h, w) 0..1
     """How far the picture has gone from the warp towards the still portrait, of the pixels around each."""

@@ -43,7 +43,7 @@ ACTIONS = (
     ("jawForward", 0.05, 0.5),
     ("tongueOut", 0.02, 0.8),
 )
-SHOWN_TEETH = 0.25  # share of pictures of a smile that shows the upper teeth
+LAUGHS = 0.25  # share of faces that laugh, and show their upper teeth
 ASIDE = 0.3  # share of portraits that may be taken from the side
 LEANS = 0.2  # share of pictures in which all of the person has moved
 LARGEST_TURN = np.radians([45.0, 28.0, 28.0])  # yaw, pitch, roll in one picture
@@ -85,7 +85,7 @@ def random_expression(random: np.random.Generator, head: HeadModel, strength: fl
             for side in ("Left", "Right"):
                 index = names.index(f"{name}{side}")
                 values[index] = max(values[index], lift)
-    if random.random() < SHOWN_TEETH:
+    if random.random() < LAUGHS:
         _laugh(random, values, names)
     if random.random() < 0.1:
         values[random.integers(len(names))] = random.uniform(0, 0.8) * strength
