@@ -131,7 +131,7 @@ def _colours(options: AugmentOptions, random: np.random.Generator) -> tuple[np.n
     """Curves (3, 256) and saturation of one variation."""
     reach = options.colour
     gain = np.exp(reach * (random.normal(0, 0.15) + random.normal(0, 0.05, (3, 1))))
-    gamma, contrast = np.exp(reach * random.normal(0, 0.2)), np.exp(reach * random.normal(0, 0.12))
+    gamma, contrast = np.exp(reach * random.normal(0, 0.2)), np.exp(reach * random.normal(0, 0.25))
     curves = gain * np.linspace(0, 1, 256) ** gamma
     curves = 255 * ((curves - 0.5) * contrast + 0.5).clip(0, 1)
     saturation = max(0.0, 1 + reach * random.normal(0, 0.2))

@@ -7,7 +7,7 @@ import torch
 from warped_clips import warped_clip
 
 from magicportrait_core.correction import believed, corrected, enlarged_within, share_of
-from magicportrait_core.warp.sources import MOUTH, OUTSIDE, PHOTO, STRETCHED
+from magicportrait_core.warp.sources import FILLED, MIRRORED, MOUTH, OUTSIDE, PHOTO, STRETCHED
 from magicportrait_core.warped_portrait import WarpedPortrait
 
 GREY = 128 / 127.5 - 1
@@ -83,15 +83,24 @@ def test_between_the_lips_teeth_may_be_as_bright_as_the_network_says():
     torch.testing.assert_close(believed(white, grey, labels), white, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("label", [PHOTO, STRETCHED])
-def test_skin_changes_by_24_levels_at_most(label):
-    """Beside a white spot a black skin might get white otherwise."""
+@pytest.mark.parametrize(("label", "levels"), [(PHOTO, (24, 6, 6)), (MIRRORED, (24, 6, 6)), (STRETCHED, (48, 48, 48))])
+def test_skin_changes_by_so_many_levels_at_most(label, levels):
+    """Beside a white spot a black skin might get white otherwise. Where the warp stretches it, the spot counts
+    three pixels away."""
     warp = torch.full((1, 3, 16, 16), -1.0)
     warp[..., 8, 8] = 1
     labels = torch.full((1, 1, 16, 16), label, dtype=torch.uint8)
     result = believed(torch.ones(1, 3, 16, 16), warp, labels)
-    torch.testing.assert_close(result[..., 8, 7], torch.full((1, 3), -1 + 24 / 127.5), rtol=0, atol=1e-5)
-    torch.testing.assert_close(result[..., 8, 6], torch.full((1, 3), -1 + 6 / 127.5), rtol=0, atol=1e-5)
+    for away, most in enumerate(levels, start=1):
+        expected = torch.full((1, 3), -1 + most / 127.5)
+        torch.testing.assert_close(result[..., 8, 8 - away], expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(result[..., 8, 4], torch.full((1, 3), -1 + 6 / 127.5), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [-1.0, 1.0])
+def test_what_the_head_uncovers_stays_as_the_warp_filled_it(value):
+    warped = flat(90, 200, FILLED, side=150)
+    assert torch.equal(corrected(warped, torch.full((3, 64, 64), value)), warped.warp_levels[0] / 127.5 - 1)
 
 
 def test_enlarging_keeps_both_sides_of_an_edge_apart():
