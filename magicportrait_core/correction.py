@@ -2,9 +2,9 @@
 
 On the head, what the network adds to the warp at the working size is enlarged and added. Beside the head only
 two things can be true, the warp, which takes hair along, and the still portrait, whose background stays: the
-network's picture says how much of each, and both are at hand at full size, so nothing gets hazy. Where the
-portrait shows the head itself it is no background, and only the warp is left; so it is where the head uncovers
-what nobody saw.
+network's picture says how much of each, and both are at hand at full size, so nothing gets hazy. Only the
+warp is left where the portrait shows the head itself, which is no background, and where a head that moves
+away uncovers what nobody saw.
 """
 
 from __future__ import annotations

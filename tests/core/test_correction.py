@@ -83,10 +83,12 @@ def test_between_the_lips_teeth_may_be_as_bright_as_the_network_says():
     torch.testing.assert_close(believed(white, grey, labels), white, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("label", "levels"), [(PHOTO, (24, 6, 6)), (MIRRORED, (24, 6, 6)), (STRETCHED, (48, 48, 48))])
+@pytest.mark.parametrize(
+    ("label", "levels"), [(PHOTO, (24, 6, 6)), (MIRRORED, (24, 6, 6)), (STRETCHED, (48, 48, 48))]
+)
 def test_skin_changes_by_so_many_levels_at_most(label, levels):
-    """Beside a white spot a black skin might get white otherwise. Where the warp stretches it, the spot counts
-    three pixels away."""
+    """Beside a white spot a black skin might get white otherwise. Where the warp stretches it, the spot
+    counts three pixels away."""
     warp = torch.full((1, 3, 16, 16), -1.0)
     warp[..., 8, 8] = 1
     labels = torch.full((1, 1, 16, 16), label, dtype=torch.uint8)
