@@ -70,6 +70,28 @@ def pytest_report_header() -> str:
     return f"ComfyUI: {COMFYUI or 'not found, tests/nodes is skipped (python scripts/host.py brings it)'}"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _folders_of_module(tmp_path_factory):
+    """What nodes keep while a module's fixtures are made: not in ComfyUI's own folders, where the next run of
+    the tests would find it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_folders(tmp_path_factory.mktemp("host"), monkeypatch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _folders_of_test(tmp_path, monkeypatch):
+    """Each test starts with empty ones."""
+    use_folders(tmp_path, monkeypatch)
+
+
+def use_folders(place: Path, monkeypatch) -> None:
+    import folder_paths
+
+    monkeypatch.setattr(folder_paths, "user_directory", str(place / "user"))
+    monkeypatch.setattr(folder_paths, "temp_directory", str(place / "temp"))
+
+
 @pytest.fixture(scope="session")
 def comfyui() -> Path:
     """The folder of ComfyUI's source."""

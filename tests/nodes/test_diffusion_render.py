@@ -29,24 +29,6 @@ class Interrupted(BaseException):
     """As the host's interruption: no Exception."""
 
 
-def use_folders(place: Path, monkeypatch):
-    monkeypatch.setattr(folder_paths, "user_directory", str(place / "user"))
-    monkeypatch.setattr(folder_paths, "temp_directory", str(place / "temp"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _folders_of_all(tmp_path_factory):
-    """Fixtures of the module must not go on from what an earlier run of the tests left."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        use_folders(tmp_path_factory.mktemp("all"), monkeypatch)
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _folders(tmp_path, monkeypatch):
-    use_folders(tmp_path, monkeypatch)
-
-
 @pytest.fixture(scope="module")
 def model():
     return patchers.host_model(toy_model())

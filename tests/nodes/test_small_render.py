@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import folder_paths
 import pytest
 import torch
 from magicportrait_pack.magicportrait_core.diffusion.aggregation import merge_segments
@@ -22,12 +21,6 @@ FRAMES = 8  # two windows of 6
 SIZE = (120, 160)  # height, width of the portrait
 VIEW = FaceView(top=8, left=40, size=(100, 100), picture=SIZE)
 PORTRAIT = random(1, *SIZE, 3)  # the host's IMAGE
-
-
-@pytest.fixture(autouse=True)
-def _user_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_paths, "user_directory", str(tmp_path / "user"))
-    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
 
 
 def small_model() -> MagicPortraitModel:
