@@ -116,7 +116,7 @@ def reenact(
         on_frame=lambda done: on_progress("track", done, driving.num_frames),
         on_step=lambda done, total: on_progress("fit", done, total),
     )
-    aligned = align(portrait_track, driving_track, alignment)
+    aligned = align(portrait_track, driving_track, alignment, head)
     track, still, warped = aligned.track, portrait, None
     if config.reads_warp:
         warped = record_warp(

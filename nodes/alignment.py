@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODES = ("auto", "relative", "absolute")
 CARRY = ("auto", "neck", "whole")
 NO_LIMIT = 180.0  # degrees
+OWN_EXPRESSION = 0.5
 OVERLAY_SIDE = 1024  # pixels, longer side of the overlay at most
 STRENGTHS = {
     "strength": "All motion of the driver together. 0 leaves the portrait exactly still, 1 transfers the "
@@ -105,10 +106,11 @@ class AlignIdentity(io.ComfyNode):
                     "mode",
                     options=list(MODES),
                     default="auto",
-                    tooltip="'absolute' gives the portrait the driver's own poses and expressions, as in "
-                    "the paper. 'relative' adds the driver's change from a neutral frame to the portrait's "
-                    "own pose and expression. 'auto' is absolute for DECA + SMIRK, as released, and mostly "
-                    "relative for landmarks; the report says which.",
+                    tooltip="'auto' adds the driver's expression since its rest to the portrait's, opens "
+                    "mouth and eyes by the same share of each person's range, and turns the head softly as "
+                    "far as the photo allows; with DECA + SMIRK it is 'absolute', as released. 'relative' "
+                    "adds the driver's change from a neutral frame to the portrait's pose and expression. "
+                    "'absolute' gives the driver's own poses and expressions, as in the paper.",
                 ),
                 *strength_inputs(),
                 io.Int.Input(
@@ -116,8 +118,8 @@ class AlignIdentity(io.ComfyNode):
                     default=-1,
                     min=-1,
                     max=1_000_000,
-                    tooltip="For 'relative': the driving frame that counts as rest. -1 finds the calmest "
-                    "frontal frame.",
+                    tooltip="The driving frame from which turns are counted, in 'relative' expressions too. "
+                    "-1 finds the calmest frame that is turned most like the portrait.",
                 ),
                 io.Combo.Input(
                     "carry",
@@ -135,6 +137,17 @@ class AlignIdentity(io.ComfyNode):
                     optional=True,
                     tooltip="Landmarks of the portrait from Detect Face Landmarks (MediaPipe), used instead "
                     "of our own detector.",
+                ),
+                io.Float.Input(
+                    "own_expression",
+                    default=OWN_EXPRESSION,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For 'auto': how much of the portrait's own look stays when the driver is at "
+                    "rest: a slight smile, narrow eyes, raised brows. 0 gives a plain face, 1 keeps most.",
                 ),
             ],
             outputs=[
@@ -165,6 +178,7 @@ class AlignIdentity(io.ComfyNode):
         max_yaw: float = NO_LIMIT,
         max_change: float = NO_LIMIT,
         face_landmarks: dict | None = None,
+        own_expression: float = OWN_EXPRESSION,
         **face,
     ) -> io.NodeOutput:
         from ..magicportrait_core.alignment import StructuredFaceAlignment, align
@@ -183,6 +197,7 @@ class AlignIdentity(io.ComfyNode):
             follow_place=follow_place,
             max_yaw=max_yaw if max_yaw < NO_LIMIT else None,
             max_change=max_change if max_change < NO_LIMIT else None,
+            own_expression=own_expression,
         )
         with host.ordinary_tensors():
             picture = host.one_picture(portrait, "portrait")
@@ -190,7 +205,7 @@ class AlignIdentity(io.ComfyNode):
             portrait_track = head_tracker.with_head(found.track)
             if mode == "auto" and portrait_track.released and driving.released:
                 options = replace(options, mode="absolute")
-            aligned = align(found.track, driving.track, options)
+            aligned = align(found.track, driving.track, options, head_tracker.head)
             overlay = host.to_image(portrait_overlay(picture, head_tracker, found.track)[None])
         report = alignment_report(found.report, aligned, options, mode)
         return io.NodeOutput(
@@ -245,9 +260,9 @@ def alignment_report(portrait: str, aligned: Alignment, options: StructuredFaceA
     how = f"mode {options.mode}"
     if asked != options.mode:
         how += ", as the released system with DECA and SMIRK"
-    if aligned.neutral_frame is not None:
+    if options.mode == "auto":
+        how += f", expression since each person's rest, turn since driving frame {aligned.neutral_frame}"
+    elif aligned.neutral_frame is not None:
         how += f", change since driving frame {aligned.neutral_frame}"
-    if options.mode == "auto" and aligned.absolute_rotation:
-        how += ", head rotation taken from the driver as it is"
     lines = ["Portrait: " + portrait, f"Aligned {aligned.track.num_frames} frames: {how}"]
     return "\n".join(lines + [f"! {warning}" for warning in aligned.warnings])
