@@ -264,8 +264,8 @@ def _add_reenact(command: argparse.ArgumentParser) -> None:
     add("--fps", type=float, help="resample the video to this rate")
     add("--alignment", choices=("auto", "absolute", "relative"), default="auto")
     help = (
-        "strength, head, jaw, mouth, brows, lids, gaze=0 (portrait's) to 1 (driver's), own_expression=0 to 1; "
-        "may be repeated"
+        "strength, head, jaw, mouth, brows, lids, gaze=0 (portrait's) to 1 (driver's), own_expression=0 to "
+        "1; may be repeated"
     )
     add("--motion", type=strength, action="append", default=[], metavar="NAME=NUMBER", help=help)
     add = command.add_argument_group("sampling").add_argument
