@@ -117,10 +117,12 @@ def reenact(
         on_step=lambda done, total: on_progress("fit", done, total),
     )
     aligned = align(portrait_track, driving_track, alignment)
-    track, still, warped = aligned.track, portrait, None
+    track, still, warped, notes = aligned.track, portrait, None, ()
     if config.reads_warp:
+        source = prepare_warp(head, portrait, portrait_track)
+        notes = source.notes
         warped = record_warp(
-            prepare_warp(head, portrait, portrait_track),
+            source,
             track,
             on_frame=lambda done, total: on_progress("warp", done, total),
             store=options.warp_file,
@@ -137,7 +139,7 @@ def reenact(
 
     frames = decode_clip(latents, model, vae, picture_size(still), warped=warped if on_face else None, **told)
     frames = warped.paste(frames) if on_face else frames
-    return Reenactment(frames, latents.shape[1], driving_track.fps, aligned.warnings)
+    return Reenactment(frames, latents.shape[1], driving_track.fps, aligned.warnings + notes)
 
 
 @torch.no_grad()
