@@ -118,12 +118,14 @@ def reenact(
         on_step=lambda done, total: on_progress("fit", done, total),
     )
     aligned = align(portrait_track, driving_track, alignment, head)
-    for warning in aligned.warnings:
+    source = prepare_warp(head, portrait, portrait_track) if config.reads_warp else None
+    warnings = aligned.warnings + (source.notes if source else ())
+    for warning in warnings:
         on_warning(warning)
     track, still, warped = aligned.track, portrait, None
-    if config.reads_warp:
+    if source is not None:
         warped = record_warp(
-            prepare_warp(head, portrait, portrait_track),
+            source,
             track,
             on_frame=lambda done, total: on_progress("warp", done, total),
             store=options.warp_file,
@@ -140,7 +142,7 @@ def reenact(
 
     frames = decode_clip(latents, model, vae, picture_size(still), warped=warped if on_face else None, **told)
     frames = warped.paste(frames) if on_face else frames
-    return Reenactment(frames, latents.shape[1], driving_track.fps, aligned.warnings)
+    return Reenactment(frames, latents.shape[1], driving_track.fps, warnings)
 
 
 @torch.no_grad()

@@ -48,8 +48,13 @@ def test_corners_and_shoulders_stay_when_the_head_turns(source, portrait, moved)
     assert float(flow[0, nose[1], nose[0]]) < -4  # the nose moves right, its pixel comes from the left
 
 
-def test_the_backdrop_is_what_stays_when_the_head_moves(source, portrait):
+def test_two_layers_leave_nothing_to_the_backdrop(source):
+    assert backdrop(source).shape == source.image.shape[-2:] and backdrop(source).max() == 0
+
+
+def test_the_backdrop_is_what_stays_when_the_head_moves(head, photo, portrait):
     """Nothing of the face and of the hair above it; all of the far corners and of the space suit."""
+    source = prepare_warp(head, photo, portrait, WarpOptions(layers=False))
     stays = backdrop(source)
     assert stays.shape == source.image.shape[-2:]
     assert 0 <= float(stays.min()) and float(stays.max()) <= 1
