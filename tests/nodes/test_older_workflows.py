@@ -10,7 +10,7 @@ from workflow_graphs import DRIVING, PORTRAIT
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "api_0.1.0"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 WITHOUT_WEIGHTS = ("guidance_maps", "portrait_warp_preview", "reenactment_small", "save_track")
-FILES = ("model", "track", "head", "deca", "smirk", "texture")  # chosen from what is installed
+FILES = ("model", "file", "head", "deca", "smirk", "texture")  # chosen from what is installed
 
 
 def old(name: str) -> dict:
