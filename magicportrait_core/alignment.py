@@ -250,24 +250,26 @@ def _camera(
     if strength == 0:
         return camera
     start = neutral if neutral is not None else 0
-    place, distance = _place(driving.camera)
+    place, aim, distance = _place(driving.camera)
     change = (distance / distance[start]).clamp(0.2, 5.0) ** strength
     camera = _centred(camera)
+    aside = camera.aims() * (1 - change[:, None]) + strength * (aim - aim[start])
     view, intrinsics = camera.view.clone(), camera.intrinsics.clone()
     view[:, :2, 3] += strength * (place - place[start])
     if camera.projection == "orthographic":
         intrinsics[:, 0] /= change
     else:
         view[:, 2, 3] *= change
-    return replace(camera, view=view, intrinsics=intrinsics)
+    return replace(camera, view=view, intrinsics=intrinsics).aimed_aside(aside)
 
 
-def _place(camera: Camera) -> tuple[Tensor, Tensor]:
-    """Metres (F, 2) across the picture, and the distance (F,) up to a factor."""
+def _place(camera: Camera) -> tuple[Tensor, Tensor, Tensor]:
+    """Metres (F, 2) across the picture from the camera's axis, of that axis from the picture's middle (their
+    sum is the head's place), and the distance (F,) up to a factor."""
     camera = _centred(camera)
-    if camera.projection == "orthographic":
-        return camera.view[:, :2, 3], 1 / camera.intrinsics[:, 0]
-    return camera.view[:, :2, 3], camera.view[:, 2, 3]
+    orthographic = camera.projection == "orthographic"
+    distance = 1 / camera.intrinsics[:, 0] if orthographic else camera.view[:, 2, 3]
+    return camera.view[:, :2, 3], camera.aims(), distance
 
 
 def _centred(camera: Camera) -> Camera:
