@@ -108,7 +108,7 @@ def plane_flow(
     """Flow of a billboard through the head that moves rigidly with the skull."""
     moved = -float(motion.to_target(centre)[2])
     flat = pixels.reshape(2, -1).T
-    deep = torch.cat((flat, torch.full_like(flat[:, :1], moved)), dim=1)
+    deep = torch.cat((flat - motion.aside, torch.full_like(flat[:, :1], moved)), dim=1)
     back = source.camera.project_camera(motion.to_source(source.camera.unproject(deep[None])))[0, :, :2]
     return (back - flat).T.reshape(pixels.shape)
 
