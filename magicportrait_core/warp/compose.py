@@ -13,7 +13,7 @@ from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
 from .fill import pixel_centres, resize, sample, smoothstep
 from .layers import STILL, Canvas, Layer, photo_size, sample_moving, soften_tears
-from .mirror import MOVED
+from .mirror import missing_skin
 from .motion import within_limits
 from .mouth import mouth_layer
 from .scene import Scene, scene_of
@@ -120,9 +120,8 @@ def _alpha(scene: Scene, flow: Tensor, matte: Tensor) -> Tensor:  # (1, H, W) ph
     that lands beside the moved face, where it would be seen twice."""
     source, window = scene.source, scene.window
     landing, surface = scene.landing, scene.surface
-    moved = landing.pixels - surface.centres() - landing.pixels.new_tensor([scene.near.left, scene.near.top])
-    moved = smoothstep(*MOVED, moved.norm(dim=-1) / source.face_width)
-    missing = (1 - landing.confidence) * moved
+    corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
+    missing = missing_skin(source, surface, landing, corner)
     known = surface.picture(torch.stack((missing, torch.ones_like(missing)), dim=1))
     whole = known.new_zeros(2, *window.size)
     scene.near.inside(window).of(whole).copy_(known)
