@@ -1,6 +1,7 @@
 """The whole method: one portrait and a driving video in, the moving portrait out.
 
-`reenact` is the method from start to end, `animate` its second half, the diffusion, from guidance maps on.
+`preview` moves the photo itself, by geometry alone. `reenact` is the method from start to end, `animate` its
+second half, the diffusion, from guidance maps on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from .alignment import StructuredFaceAlignment, align
+from .alignment import Alignment, StructuredFaceAlignment, align
 from .appearance import appearance_from_portrait
 from .autoencoder import Autoencoder, autoencoder_of
 from .correction import corrected
@@ -43,6 +44,7 @@ from .render_options import (
 )
 from .tracking.landmarker import load_landmarker
 from .tracking.tracker import TrackingOptions, track_face, track_portrait
+from .warp.clip import warp_clip
 from .warp.source import prepare_warp
 from .warped_portrait import record_warp
 
@@ -67,12 +69,41 @@ def ignore(*_: Any) -> None:
 
 @dataclass(frozen=True)
 class Reenactment:
-    """The result of `reenact`; frames are decoded while they are taken."""
+    """The result of `preview` or `reenact`; frames are made while they are taken."""
 
     frames: Iterator[Tensor]  # (3, H, W) in [-1, 1] each, of the portrait's aspect
     num_frames: int
     fps: float  # the driving video's
     warnings: tuple[str, ...]  # motion that a single portrait can hardly show
+
+
+@torch.no_grad()
+def preview(
+    portrait: Tensor,  # (3, H, W) in [-1, 1]
+    driving: VideoReader,
+    options: ReenactOptions | None = None,  # of which the size of the result counts
+    *,
+    head: HeadModel | None = None,  # None: the built-in one
+    landmarker: Landmarker | None = None,  # None: the built-in one
+    alignment: StructuredFaceAlignment | None = None,
+    tracking: TrackingOptions | None = None,
+    on_progress: OnProgress = ignore,
+) -> Reenactment:
+    """The portrait moved by the flow of the head: no networks but the tracker's, no package but torch's.
+
+    Raises ValueError with one sentence for input that cannot work.
+    """
+    portrait = resize(portrait, output_size(picture_size(portrait), options or ReenactOptions()))
+    motion = _transferred(portrait, driving, head, landmarker, alignment, tracking, on_progress)
+    frames = warp_clip(
+        prepare_warp(motion.head, portrait, motion.portrait),
+        motion.aligned.track,
+        on_frame=lambda done, total: on_progress("warp", done, total),
+    )
+    track = motion.aligned.track
+    return Reenactment(
+        (frame.image for frame in frames), track.num_frames, track.fps, motion.aligned.warnings
+    )
 
 
 @torch.no_grad()
@@ -105,6 +136,49 @@ def reenact(
     # What cannot be sampled is refused before the work begins.
     working_size((1, 1) if on_face else picture_size(portrait), config, options.shorter_side)
 
+    motion = _transferred(portrait, driving, head, landmarker, alignment, tracking, on_progress)
+    head, track, still, warped = motion.head, motion.aligned.track, portrait, None
+    if config.reads_warp:
+        warped = record_warp(
+            prepare_warp(head, portrait, motion.portrait),
+            track,
+            on_frame=lambda done, total: on_progress("warp", done, total),
+            store=options.warp_file,
+        )
+    if on_face:
+        warped = ViewedWarp(warped, face_view(head, track))
+        track, still = warped.view.cut_track(track), warped.view.cut(portrait)
+    appearance = appearance_from_portrait(head, motion.portrait, portrait)
+    size = working_size(picture_size(still), config, options.shorter_side)
+    maps = RenderedMaps(head, track, appearance, map_size(picture_size(still), size))
+
+    told = {"device": device, "on_progress": on_progress}
+    latents = animate(still, maps, model, vae, text, options, warped=warped, **told)
+
+    frames = decode_clip(latents, model, vae, picture_size(still), warped=warped if on_face else None, **told)
+    frames = warped.paste(frames) if on_face else frames
+    return Reenactment(frames, latents.shape[1], track.fps, motion.aligned.warnings)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What every renderer starts from."""
+
+    head: HeadModel
+    portrait: FaceTrack  # 1 frame, of the portrait itself
+    aligned: Alignment  # the portrait's head with the driver's motion
+
+
+def _transferred(
+    portrait: Tensor,  # (3, H, W) in [-1, 1]
+    driving: VideoReader,
+    head: HeadModel | None,
+    landmarker: Landmarker | None,
+    alignment: StructuredFaceAlignment | None,
+    tracking: TrackingOptions | None,
+    on_progress: OnProgress,
+) -> Transfer:
+    """Track both and align them; the portrait first, which takes a moment and may have no face."""
     head, landmarker = head or load_head(), landmarker or load_landmarker()
     portrait_track = track_portrait(portrait, landmarker, head, tracking)
     driving_track = track_face(
@@ -116,28 +190,7 @@ def reenact(
         on_frame=lambda done: on_progress("track", done, driving.num_frames),
         on_step=lambda done, total: on_progress("fit", done, total),
     )
-    aligned = align(portrait_track, driving_track, alignment)
-    track, still, warped = aligned.track, portrait, None
-    if config.reads_warp:
-        warped = record_warp(
-            prepare_warp(head, portrait, portrait_track),
-            track,
-            on_frame=lambda done, total: on_progress("warp", done, total),
-            store=options.warp_file,
-        )
-    if on_face:
-        warped = ViewedWarp(warped, face_view(head, track))
-        track, still = warped.view.cut_track(track), warped.view.cut(portrait)
-    appearance = appearance_from_portrait(head, portrait_track, portrait)
-    size = working_size(picture_size(still), config, options.shorter_side)
-    maps = RenderedMaps(head, track, appearance, map_size(picture_size(still), size))
-
-    told = {"device": device, "on_progress": on_progress}
-    latents = animate(still, maps, model, vae, text, options, warped=warped, **told)
-
-    frames = decode_clip(latents, model, vae, picture_size(still), warped=warped if on_face else None, **told)
-    frames = warped.paste(frames) if on_face else frames
-    return Reenactment(frames, latents.shape[1], driving_track.fps, aligned.warnings)
+    return Transfer(head, portrait_track, align(portrait_track, driving_track, alignment))
 
 
 @torch.no_grad()
