@@ -32,6 +32,7 @@ class WarpFrame:
     source_map: Tensor  # (H, W) int64, index into sources.SOURCES
     flow: Tensor  # (2, H, W) pixels; the photo's pixel is x + flow(x)
     held: float  # degrees of head turn beyond the limits of the options, not followed
+    turn: float  # degrees between the sides from which photo and frame show the head
 
 
 @torch.no_grad()
@@ -53,7 +54,9 @@ def warp_frame(
         canvas.lay(layer)
     if source.layers is not None:
         _over_the_plate(scene, canvas, flow, matte)
-    return _finish(source, canvas, flow, scene.window, held)
+    centre = source.vertices[source.anatomy.skull].mean(0)
+    turn = scene.head.skull.turn(centre, source.camera.projection == "perspective")
+    return _finish(source, canvas, flow, scene.window, (held, turn))
 
 
 def _repairs(scene: Scene, canvas: Canvas) -> Iterator[Layer]:
@@ -149,7 +152,9 @@ def _label(scene: Scene, canvas: Canvas) -> None:
     canvas.labels[rows, columns] = torch.where(covered[0] > 0.5, labels, OUTSIDE)
 
 
-def _finish(source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, held: float) -> WarpFrame:
+def _finish(
+    source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, angles: tuple[float, float]
+) -> WarpFrame:
     height, width = source.image.shape[-2:]
     top, left = window.top * source.scale, window.left * source.scale
     size = tuple(canvas.image.shape[-2:])
@@ -164,4 +169,4 @@ def _finish(source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, he
     fine = resize(flow[None], source.scale, size)[0]
     moving = (fine.abs().amax(0) > STILL)[None]
     whole[:, rows, columns] = source.scale * fine * moving
-    return WarpFrame(image, hole, labels, whole, held)
+    return WarpFrame(image, hole, labels, whole, *angles)
