@@ -71,7 +71,7 @@ def _repairs(scene: Scene, canvas: Canvas) -> Iterator[Layer]:
         yield mirrored
     soft = soft_layer(scene, canvas)
     layers = [soft, lid_layer(scene, right, canvas), lid_layer(scene, left, canvas)]
-    layers += [eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips)]
+    layers += [eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips, canvas)]
     yield from (layer for layer in layers if layer is not None)
 
 
