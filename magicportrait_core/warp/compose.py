@@ -133,9 +133,10 @@ def _alpha(scene: Scene, canvas: Canvas, flow: Tensor, matte: Tensor) -> Tensor:
     corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
     missing = missing_skin(source, surface, landing, corner)
     known = surface.picture(torch.stack((missing, torch.ones_like(missing)), dim=1))
-    radius = max(1, round(EDGE * source.face_width))
-    new = _around(known[:1] * dilated(1 - known[1:], radius), REVEALED * source.face_width)
-    new = resize(new[None], COARSE, scene.near.size)[0] * (1 - dilated(known[1:], radius))
+    radius = EDGE * source.face_width
+    edge = known[:1] * dilated(1 - known[1:], max(1, round(radius)))
+    new = (_around(edge, REVEALED * source.face_width) - _around(known[1:], radius)).clamp(min=0)
+    new = resize(new[None], COARSE, scene.near.size)[0]
     whole = known.new_zeros(3, *window.size)
     scene.near.inside(window).of(whole).copy_(torch.cat((known, new)))
     corner = flow.new_tensor([window.left, window.top])[:, None, None]

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from .anatomy import EYE_CORNERS, LID_MIDDLES, SKIN_CLASS
 from .field import window_around
-from .fill import blur, pixel_centres, pull_push, ramp, sample, smoothstep
+from .fill import blur, pixel_centres, pull_push, ramp, resize, sample, smoothstep
 from .layers import Canvas, Layer, sample_photo
 from .motion import MovedHead
 from .openings import Opening, keep_out
 from .scene import Scene
 from .source import WarpSource
 from .sources import FILLED, PHOTO
+from .surface import VisibleSurface
 
 ROOM = 0.06  # face widths around the opening
 CLOSING = (0.25, 0.7)  # share of the opening that went away
@@ -25,11 +26,18 @@ LID_SOFTNESS = 0.012  # face widths
 LASH = 0.012  # face widths, half the thickness of the lash line
 LASH_STRENGTH = 0.7
 GAP = 0.012  # face widths below the lower lid from where skin is taken: past its lashes
+SHUT = (0.02, 0.035)  # face widths between the photo's lids: shut, open enough to be read
+OPENING = (0.008, 0.02)  # face widths by which it opens over which it is drawn
+IRIS, PUPIL = (0.42, 0.32, 0.25), 0.12  # of the white
+DRAWN_EDGE = 0.8  # pixels of softness of a drawn iris
 EDGE = 0.6  # pixels of softness where the lid meets the eye
 
 
 def eye_layer(scene: Scene, opening: Opening) -> Layer | None:
-    """One eye, sampled from the photo through the eyeball's flow; None when it is not seen."""
+    """One eye, sampled from the photo through the eyeball's flow, or drawn where the photo shows it shut.
+
+    None when it is not seen.
+    """
     source, surface, near = scene.source, scene.surface, scene.near
     chosen = (source.anatomy.eye_side[surface.triangle] == opening.which).nonzero().squeeze(1)
     if len(chosen) < 4:
@@ -43,7 +51,34 @@ def eye_layer(scene: Scene, opening: Opening) -> Layer | None:
     flow, covered = picture[:2], picture[2:]
     flow = pull_push(flow[None], covered[None])[0]
     alpha = blur(covered[None], EDGE)[0]
-    return Layer(box.inside(scene.window), sample_photo(source, box, flow), alpha, PHOTO, 0.0)
+    colour = sample_photo(source, box, flow)
+    drawn = _opened(source, scene.head, opening.which)
+    if drawn > 0:
+        own = box.inside(near).of(eye.picture(_drawn(source, eye)))
+        own = blur(pull_push(own[None], covered[None]), DRAWN_EDGE)
+        colour = torch.lerp(colour, resize(own, source.scale, tuple(colour.shape[-2:]))[0], drawn)
+    return Layer(box.inside(scene.window), colour, alpha, FILLED if drawn > 0.5 else PHOTO, drawn)
+
+
+def _opened(source: WarpSource, head: MovedHead, which: int) -> float:
+    """How little the photo shows of an eye that opens: 0 enough, or it does not open .. 1 it is shut there.
+    Always 0 for heads that have no irises to draw."""
+    if not bool(source.head.iris.any()):
+        return 0.0
+    upper, lower = LID_MIDDLES[which]
+    seen, after, before = (
+        float((marks[lower] - marks[upper])[:2].norm()) / source.face_width
+        for marks in (source.landmarks, head.marks, source.mesh_landmarks)
+    )
+    return (1 - ramp(*SHUT, seen)) * ramp(*OPENING, after - before)
+
+
+def _drawn(source: WarpSource, eye: VisibleSurface) -> Tensor:  # (P, 3)
+    """White, iris and pupil of the head model in the light of this face."""
+    light = ((source.skin + 1) / 2).clamp(0.05, 1)
+    white = light.mean() * (0.75 + 0.25 * light / light.mean())
+    colours = torch.stack((white, white * light.new_tensor(IRIS), white * PUPIL))
+    return colours[source.head.iris[eye.triangle]] * 2 - 1
 
 
 def lid_layer(scene: Scene, opening: Opening, canvas: Canvas) -> Layer | None:

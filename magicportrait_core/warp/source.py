@@ -44,7 +44,7 @@ COARSE = 4  # work pixels per cell of the smooth maps
 EMPTY_DEPTH = 1e3  # metres, where the portrait has no mesh
 SKIN_RIM = 0.008  # face widths inside the person's outline at which the mesh of bare skin ends
 FACE_RIM = 0.02  # face widths inside the mesh's outline that may be hair or background in the photo
-STRAND = 0.03  # face widths, half the least thickness of hair that stays beside skin that comes into view
+STRAND = 0.012  # face widths, half the least thickness of hair that stays beside skin that comes into view
 OUTLINE = 0.08  # face widths by which the mesh is pulled onto the person's outline, at most
 HAT = 0.35  # of the distance to the head above the eyes, of the full distance below the chin
 
