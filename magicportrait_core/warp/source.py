@@ -45,6 +45,8 @@ EMPTY_DEPTH = 1e3  # metres, where the portrait has no mesh
 SKIN_RIM = 0.008  # face widths inside the person's outline at which the mesh of bare skin ends
 FACE_RIM = 0.02  # face widths inside the mesh's outline that may be hair or background in the photo
 STRAND = 0.012  # face widths, half the least thickness of hair that stays beside skin that comes into view
+FAR_SIDE = 0.02  # face widths beyond the outline of the landmarks where the far side of the face ends
+NEAR_EDGE = 0.12  # face widths inside the mesh's outline that may be its far side
 OUTLINE = 0.08  # face widths by which the mesh is pulled onto the person's outline, at most
 HAT = 0.35  # of the distance to the head above the eyes, of the full distance below the chin
 
@@ -144,6 +146,9 @@ def prepare_warp(
         matte, origin = matte_of(image, outline, covered, around, scale, width, options.hair)
     if options.layers:
         person = _eroded(F.avg_pool2d(matte[None], scale, ceil_mode=True)[0], SKIN_RIM * width)[0] > 0.5
+        person &= (outline < FAR_SIDE * width) | (
+            _eroded(fragments.covered.float(), NEAR_EDGE * width)[0] > 0
+        )
         most = OUTLINE * scale * width
         offsets = offsets + outline_offsets(
             head, portrait, offsets, anatomy.cheek > BARE, person, scale, most
