@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..tracking.track import FaceTrack
+from .beside import alpha_beside
 from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
-from .fill import blur, dilated, harmonic, pixel_centres, resize, sample, smoothstep
+from .fill import resize, smoothstep
 from .layers import STILL, Canvas, Layer, photo_size, sample_moving, soften_tears
-from .mirror import missing_skin
 from .motion import within_limits
 from .mouth import mouth_layer
 from .scene import Scene, scene_of
@@ -23,9 +22,6 @@ from .source import COARSE, WarpSource
 from .sources import OUTSIDE, PHOTO, STRETCHED
 from .two_layers import composed
 
-BESIDE = 0.1  # face widths around skin seen twice from which its colour is taken
-EDGE = 0.03  # face widths on both sides of the moved head's outline that belong to it
-REVEALED = 0.4  # face widths around that in which nothing thin is shown
 BARED = 0.01  # face widths of motion over which what a head uncovers begins to count as hole
 
 
@@ -107,7 +103,7 @@ def _over_the_plate(scene: Scene, canvas: Canvas, flow: Tensor, matte: Tensor) -
     """Lay the moved foreground over the still background."""
     source, window, layers = scene.source, scene.window, scene.source.layers
     size = photo_size(source, window)
-    alpha = _alpha(scene, canvas, flow, matte)
+    alpha = alpha_beside(scene, canvas, flow, matte)
     rows, columns = (
         slice(begin * source.scale, begin * source.scale + length)
         for begin, length in zip((window.top, window.left), size, strict=True)
@@ -120,56 +116,6 @@ def _over_the_plate(scene: Scene, canvas: Canvas, flow: Tensor, matte: Tensor) -
     bared = layers.filled[:, rows, columns] * (1 - alpha)
     bared = bared * smoothstep(0, source.scale * BARED * source.face_width, shift)
     torch.maximum(canvas.hole, bared, out=canvas.hole)
-
-
-def _alpha(scene: Scene, canvas: Canvas, flow: Tensor, matte: Tensor) -> Tensor:  # (1, H, W)
-    """The moved matte, photo pixels of the window; with the skin that the photo hides, which has none.
-
-    Skin of the photo that lands beside the moved face would be seen twice: there the canvas and the matte are
-    those next to it, hair or nothing. Beside skin that comes into view thin things like glasses lose their
-    hold: only hair is left there."""
-    source, window = scene.source, scene.window
-    landing, surface = scene.landing, scene.surface
-    corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
-    missing = missing_skin(source, surface, landing, corner)
-    known = surface.picture(torch.stack((missing, torch.ones_like(missing)), dim=1))
-    radius = EDGE * source.face_width
-    edge = known[:1] * dilated(1 - known[1:], max(1, round(radius)))
-    new = (_around(edge, REVEALED * source.face_width) - _around(known[1:], radius)).clamp(min=0)
-    new = resize(new[None], COARSE, scene.near.size)[0]
-    whole = known.new_zeros(3, *window.size)
-    scene.near.inside(window).of(whole).copy_(torch.cat((known, new)))
-    corner = flow.new_tensor([window.left, window.top])[:, None, None]
-    face, hair = sample(source.layers.parts, pixel_centres(window.size, flow) + corner + flow).split(1)
-    beside = 1 - whole[1:2]
-    twice = face * beside
-    size = tuple(matte.shape[-2:])
-    if bool(twice.any()):
-        everywhere = Window(0, 0, *window.size)
-        _, part = everywhere.trimmed(twice, round(BESIDE * source.face_width))
-        _spread(canvas, matte, part, part.of(twice), part.of(beside))
-    whole[2:] *= 1 - hair
-    hidden, covered, gone = resize(whole[None], source.scale, size)[0].split(1)
-    matte = matte * (1 - gone)
-    return matte + hidden * (covered - matte).clamp(min=0)
-
-
-def _around(mask: Tensor, radius: float) -> Tensor:  # (1, h / COARSE, w / COARSE)
-    """A mask and, softly, what lies within `radius` pixels of it."""
-    cells = radius / COARSE
-    grown = dilated(F.max_pool2d(mask[None], COARSE, ceil_mode=True)[0], max(1, round(cells)))
-    return blur(grown[None], max(0.3 * cells, 0.5))[0]
-
-
-def _spread(canvas: Canvas, matte: Tensor, place: Window, twice: Tensor, beside: Tensor) -> None:
-    """Give pixels seen twice the colour and the matte of those around them that are beside the face, too."""
-    rows, columns = canvas.region(place)
-    photo = torch.cat((canvas.image, matte))[:, rows, columns]
-    work = F.avg_pool2d(photo[None], canvas.scale, ceil_mode=True)
-    around = harmonic(work, (beside * (twice == 0))[None])
-    around, twice = (resize(part, canvas.scale, photo.shape[-2:])[0] for part in (around, twice[None]))
-    photo = torch.lerp(photo, around, twice)
-    canvas.image[:, rows, columns], matte[:, rows, columns] = photo[:3], photo[3:]
 
 
 def _label(scene: Scene, canvas: Canvas) -> None:

@@ -165,8 +165,9 @@ def prepare_warp(
     rigidity = fragments.interpolate(anatomy.rigidity[None, :, None], head.faces)[0, ..., 0]
     layers, follows = None, distance
     if options.layers:
-        beside = _opened(F.avg_pool2d(matte[None], scale, ceil_mode=True)[0] * ~bare, STRAND * width)
-        parts = torch.cat((_eroded(bare[None].float(), FACE_RIM * width), beside))
+        skin = bare[None].float()
+        thick = _opened(F.avg_pool2d(matte[None], scale, ceil_mode=True)[0] * (1 - skin), STRAND * width)
+        parts = torch.cat((_eroded(skin, FACE_RIM * width), thick))
         layers = split_layers(image, matte, parts, scale * width, origin)
         follows = distance * _nearness_above(seen, distance)
     return WarpSource(

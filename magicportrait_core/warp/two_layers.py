@@ -38,7 +38,7 @@ class TwoLayers:
     plate: Tensor  # (3, H, W) in [-1, 1], the still background
     residual: Tensor  # (3, H, W), what the two leave of the photo
     filled: Tensor  # (1, H, W) 0 or 1, where the plate is made up
-    parts: Tensor  # (2, h, w) 0..1, work pixels: skin well within the face; hair beside it
+    parts: Tensor  # (2, h, w) 0..1, work pixels: skin well within the face, thick hair beside it
     room: int  # photo pixels
     origin: MatteSource
 
