@@ -97,7 +97,15 @@ def run_reenact(given: argparse.Namespace) -> int:
     alignment, options, bars = alignment_of(given), options_of(given), ProgressBars()
     render = preview if is_preview(given.model) else with_networks(given, options, device, bars)
     try:
-        result = render(portrait, driving, options=options, head=head, alignment=alignment, on_progress=bars)
+        result = render(
+            portrait,
+            driving,
+            options=options,
+            head=head,
+            alignment=alignment,
+            on_progress=bars,
+            on_warning=bars.note,
+        )
         sound = None if given.no_sound else given.driving
         count = write_video(given.output, result.frames, result.fps, sound, given.start)
     except KeyboardInterrupt:
@@ -110,8 +118,6 @@ def run_reenact(given: argparse.Namespace) -> int:
         for path in (options.features_file, options.warp_file):
             path.unlink(missing_ok=True)
     options.state_file.unlink(missing_ok=True)
-    for warning in result.warnings:
-        print(f"note: {warning}", file=sys.stderr)
     print(f"{given.output}: {count} frames, {result.fps:g} fps, made in {time.monotonic() - begun:.0f} s")
     return 0
 
@@ -293,7 +299,10 @@ def _add_reenact(command: argparse.ArgumentParser) -> None:
     add("--frames", type=int, metavar="N", help="use at most N frames")
     add("--fps", type=float, help="resample the video to this rate")
     add("--alignment", choices=("auto", "absolute", "relative"), default="auto")
-    help = "strength, head, jaw, mouth, brows, lids, gaze=0 (portrait's) to 1 (driver's); may be repeated"
+    help = (
+        "strength, head, jaw, mouth, brows, lids, gaze=0 (portrait's) to 1 (driver's), own_expression=0 to "
+        "1; may be repeated"
+    )
     add("--motion", type=strength, action="append", default=[], metavar="NAME=NUMBER", help=help)
     add = command.add_argument_group("sampling").add_argument
     add("--size", type=int, metavar="PIXELS", help="shorter side of the working size; as trained")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from .alignment import Alignment, StructuredFaceAlignment, align
+from .alignment import StructuredFaceAlignment, align
 from .appearance import appearance_from_portrait
 from .autoencoder import Autoencoder, autoencoder_of
 from .correction import corrected
@@ -57,10 +57,12 @@ if TYPE_CHECKING:
     from .pixel_unshuffle import PixelUnshuffle
     from .tracking.landmarker import Landmarker
     from .tracking.track import FaceTrack
+    from .warp.source import WarpSource
     from .warped_portrait import WarpedSource
 
 Stage = Literal["track", "fit", "warp", "guidance", "sample", "decode"]
 OnProgress = Callable[[Stage, int, int], None]  # done, of how many (0: not known); may raise to cancel
+OnWarning = Callable[[str], None]  # each of Reenactment.warnings, before the long work starts
 
 
 def ignore(*_: Any) -> None:
@@ -74,7 +76,7 @@ class Reenactment:
     frames: Iterator[Tensor]  # (3, H, W) in [-1, 1] each, of the portrait's aspect
     num_frames: int
     fps: float  # the driving video's
-    warnings: tuple[str, ...]  # motion that a single portrait can hardly show
+    warnings: tuple[str, ...]  # motion that is held back, or that a single portrait can hardly show
 
 
 @torch.no_grad()
@@ -88,22 +90,20 @@ def preview(
     alignment: StructuredFaceAlignment | None = None,
     tracking: TrackingOptions | None = None,
     on_progress: OnProgress = ignore,
+    on_warning: OnWarning = ignore,
 ) -> Reenactment:
     """The portrait moved by the flow of the head: no networks but the tracker's, no package but torch's.
 
     Raises ValueError with one sentence for input that cannot work.
     """
     portrait = resize(portrait, output_size(picture_size(portrait), options or ReenactOptions()))
-    motion = _transferred(portrait, driving, head, landmarker, alignment, tracking, on_progress)
+    told = {"on_progress": on_progress, "on_warning": on_warning}
+    motion = _transferred(portrait, driving, True, head, landmarker, alignment, tracking, **told)
     frames = warp_clip(
-        prepare_warp(motion.head, portrait, motion.portrait),
-        motion.aligned.track,
-        on_frame=lambda done, total: on_progress("warp", done, total),
+        motion.source, motion.aligned, on_frame=lambda done, total: on_progress("warp", done, total)
     )
-    track = motion.aligned.track
-    return Reenactment(
-        (frame.image for frame in frames), track.num_frames, track.fps, motion.aligned.warnings
-    )
+    track = motion.aligned
+    return Reenactment((frame.image for frame in frames), track.num_frames, track.fps, motion.warnings)
 
 
 @torch.no_grad()
@@ -121,6 +121,7 @@ def reenact(
     tracking: TrackingOptions | None = None,
     device: torch.device | str | None = None,  # where the networks run; None: where they are
     on_progress: OnProgress = ignore,
+    on_warning: OnWarning = ignore,
 ) -> Reenactment:
     """The portrait with the driver's expression and head motion.
 
@@ -136,11 +137,12 @@ def reenact(
     # What cannot be sampled is refused before the work begins.
     working_size((1, 1) if on_face else picture_size(portrait), config, options.shorter_side)
 
-    motion = _transferred(portrait, driving, head, landmarker, alignment, tracking, on_progress)
-    head, track, still, warped = motion.head, motion.aligned.track, portrait, None
-    if config.reads_warp:
+    told = {"on_progress": on_progress, "on_warning": on_warning}
+    motion = _transferred(portrait, driving, config.reads_warp, head, landmarker, alignment, tracking, **told)
+    head, track, still, warped = motion.head, motion.aligned, portrait, None
+    if motion.source is not None:
         warped = record_warp(
-            prepare_warp(head, portrait, motion.portrait),
+            motion.source,
             track,
             on_frame=lambda done, total: on_progress("warp", done, total),
             store=options.warp_file,
@@ -157,7 +159,7 @@ def reenact(
 
     frames = decode_clip(latents, model, vae, picture_size(still), warped=warped if on_face else None, **told)
     frames = warped.paste(frames) if on_face else frames
-    return Reenactment(frames, latents.shape[1], track.fps, motion.aligned.warnings)
+    return Reenactment(frames, latents.shape[1], track.fps, motion.warnings)
 
 
 @dataclass(frozen=True)
@@ -166,21 +168,26 @@ class Transfer:
 
     head: HeadModel
     portrait: FaceTrack  # 1 frame, of the portrait itself
-    aligned: Alignment  # the portrait's head with the driver's motion
+    source: WarpSource | None  # the portrait made ready for the warp, where that is asked for
+    aligned: FaceTrack  # the portrait's head with the driver's motion
+    warnings: tuple[str, ...]
 
 
 def _transferred(
     portrait: Tensor,  # (3, H, W) in [-1, 1]
     driving: VideoReader,
+    warps: bool,
     head: HeadModel | None,
     landmarker: Landmarker | None,
     alignment: StructuredFaceAlignment | None,
     tracking: TrackingOptions | None,
     on_progress: OnProgress,
+    on_warning: OnWarning,
 ) -> Transfer:
     """Track both and align them; the portrait first, which takes a moment and may have no face."""
     head, landmarker = head or load_head(), landmarker or load_landmarker()
     portrait_track = track_portrait(portrait, landmarker, head, tracking)
+    source = prepare_warp(head, portrait, portrait_track) if warps else None
     driving_track = track_face(
         driving,
         landmarker,
@@ -190,7 +197,11 @@ def _transferred(
         on_frame=lambda done: on_progress("track", done, driving.num_frames),
         on_step=lambda done, total: on_progress("fit", done, total),
     )
-    return Transfer(head, portrait_track, align(portrait_track, driving_track, alignment))
+    aligned = align(portrait_track, driving_track, alignment, head)
+    warnings = aligned.warnings + (source.notes if source else ())
+    for warning in warnings:
+        on_warning(warning)
+    return Transfer(head, portrait_track, source, aligned.track, warnings)
 
 
 @torch.no_grad()

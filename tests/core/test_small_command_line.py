@@ -56,7 +56,7 @@ def test_before_training_a_reenactment_is_the_warp_bit_for_bit(folder, landmarke
 
     track = track_portrait(portrait, landmarker, head)
     driving = track_face(video, landmarker, head, float(video.fps))
-    warped = record_warp(prepare_warp(head, portrait, track), align(track, driving).track)
+    warped = record_warp(prepare_warp(head, portrait, track), align(track, driving, head=head).track)
     assert torch.equal(frames, warped.warp_levels / 127.5 - 1)
     assert frames.shape == (FRAMES, 3, 300, 340)
     assert (frames[-1] - portrait).abs().max() > 0.1  # it moved

@@ -69,7 +69,7 @@ def cross_scene(
     name: str, portrait: Footage, clip: Footage, tools: Tools, on_stage: OnStage = ignore
 ) -> Scene:
     """The portrait with the clip's motion, aligned as by default."""
-    target = align(portrait.track, clip.track).track
+    target = align(portrait.track, clip.track, head=tools.head).track
     request = Request.of_aligned(target, tools.head)
     return _scene(name, portrait, clip, request, tools, None, (), on_stage)
 

@@ -18,6 +18,7 @@ from magicportrait_core.warp import (
     warp_clip,
     warp_frame,
 )
+from magicportrait_core.warp.field import plane_flow
 from magicportrait_core.warp.motion import SkullMotion, move_head
 from magicportrait_core.warp.sources import COLOURS
 
@@ -55,7 +56,7 @@ def test_the_turn_is_by_how_much_another_side_of_the_head_is_seen():
     def motion(axis: tuple[float, float, float], shift: tuple[float, float, float]) -> SkullMotion:
         """About the centre of the skull."""
         rotation = axis_angle_to_matrix(torch.deg2rad(torch.tensor(axis)))
-        return SkullMotion(rotation, centre - rotation @ centre + torch.tensor(shift))
+        return SkullMotion(rotation, centre - rotation @ centre + torch.tensor(shift), torch.zeros(2))
 
     still = (0.0, 0.0, 0.0)
     assert motion((0, 30, 0), still).turn(centre, perspective=True) == pytest.approx(30, abs=1e-3)
@@ -105,6 +106,19 @@ def test_the_landmark_network_finds_the_face_where_it_was_asked_to_be(
     used[468:] = False
     error = (seen - marks)[used].norm(dim=-1).mean() / (marks[33] - marks[263]).norm()
     assert error < 0.022
+
+
+def test_a_target_whose_camera_looks_elsewhere_stands_there(head, source, portrait):
+    """A principal point 12 pixels to the right carries the whole head along, and the flow around it."""
+    intrinsics = portrait.camera.intrinsics + torch.tensor([0.0, 12.0, 0.0])
+    target = dataclasses.replace(portrait, camera=dataclasses.replace(portrait.camera, intrinsics=intrinsics))
+    moved, shift = move_head(source, target), 12.0 / source.scale
+    torch.testing.assert_close(
+        moved.screen[:, 0] - source.screen[:, 0], torch.full((head.num_vertices,), shift)
+    )
+    pixels = torch.rand(2, 4, 4) * 100
+    flow = plane_flow(source, moved.skull, pixels, 1.0, torch.tensor([0.0, 0.0, -1.0]))
+    torch.testing.assert_close(flow[0], torch.full((4, 4), -shift), rtol=0, atol=1e-3)
 
 
 def test_closing_the_eyes_and_opening_the_mouth_is_seen(landmarker, source, portrait, moved):
