@@ -105,6 +105,7 @@ def run_reenact(given: argparse.Namespace) -> int:
             alignment=alignment,
             device=device,
             on_progress=bars,
+            on_warning=bars.note,
         )
         sound = None if given.no_sound else given.driving
         count = write_video(given.output, result.frames, result.fps, sound, given.start)
@@ -118,8 +119,6 @@ def run_reenact(given: argparse.Namespace) -> int:
         for path in (options.features_file, options.warp_file):
             path.unlink(missing_ok=True)
     options.state_file.unlink(missing_ok=True)
-    for warning in result.warnings:
-        print(f"note: {warning}", file=sys.stderr)
     print(f"{given.output}: {count} frames, {result.fps:g} fps, made in {time.monotonic() - begun:.0f} s")
     return 0
 
@@ -264,7 +263,10 @@ def _add_reenact(command: argparse.ArgumentParser) -> None:
     add("--frames", type=int, metavar="N", help="use at most N frames")
     add("--fps", type=float, help="resample the video to this rate")
     add("--alignment", choices=("auto", "absolute", "relative"), default="auto")
-    help = "strength, head, jaw, mouth, brows, lids, gaze=0 (portrait's) to 1 (driver's); may be repeated"
+    help = (
+        "strength, head, jaw, mouth, brows, lids, gaze=0 (portrait's) to 1 (driver's), own_expression=0 to "
+        "1; may be repeated"
+    )
     add("--motion", type=strength, action="append", default=[], metavar="NAME=NUMBER", help=help)
     add = command.add_argument_group("sampling").add_argument
     add("--size", type=int, metavar="PIXELS", help="shorter side of the working size; as trained")

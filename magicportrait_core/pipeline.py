@@ -72,7 +72,7 @@ class Reenactment:
     frames: Iterator[Tensor]  # (3, H, W) in [-1, 1] each, of the portrait's aspect
     num_frames: int
     fps: float  # the driving video's
-    warnings: tuple[str, ...]  # motion that a single portrait can hardly show
+    warnings: tuple[str, ...]  # motion that is held back, or that a single portrait can hardly show
 
 
 @torch.no_grad()
@@ -90,6 +90,7 @@ def reenact(
     tracking: TrackingOptions | None = None,
     device: torch.device | str | None = None,  # where the networks run; None: where they are
     on_progress: OnProgress = ignore,
+    on_warning: Callable[[str], None] = ignore,  # each of Reenactment.warnings, before the long work starts
 ) -> Reenactment:
     """The portrait with the driver's expression and head motion.
 
@@ -117,10 +118,14 @@ def reenact(
         on_step=lambda done, total: on_progress("fit", done, total),
     )
     aligned = align(portrait_track, driving_track, alignment, head)
+    source = prepare_warp(head, portrait, portrait_track) if config.reads_warp else None
+    warnings = aligned.warnings + (source.notes if source else ())
+    for warning in warnings:
+        on_warning(warning)
     track, still, warped = aligned.track, portrait, None
-    if config.reads_warp:
+    if source is not None:
         warped = record_warp(
-            prepare_warp(head, portrait, portrait_track),
+            source,
             track,
             on_frame=lambda done, total: on_progress("warp", done, total),
             store=options.warp_file,
@@ -137,7 +142,7 @@ def reenact(
 
     frames = decode_clip(latents, model, vae, picture_size(still), warped=warped if on_face else None, **told)
     frames = warped.paste(frames) if on_face else frames
-    return Reenactment(frames, latents.shape[1], driving_track.fps, aligned.warnings)
+    return Reenactment(frames, latents.shape[1], driving_track.fps, warnings)
 
 
 @torch.no_grad()

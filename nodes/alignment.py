@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
@@ -88,6 +88,7 @@ class AlignIdentity(io.ComfyNode):
             category="MagicPortrait/tracking",
             description="Structured face alignment: keeps the portrait's face shape, place and camera, and "
             "takes the expression and head motion of the driving track.",
+            is_output_node=True,  # so that the host looks at the portrait before it tracks the video
             search_aliases=[
                 "liveportrait",
                 "face reenactment",
@@ -101,7 +102,11 @@ class AlignIdentity(io.ComfyNode):
             inputs=[
                 HeadTrackerSocket.Input("head_tracker", tooltip="The same tracker as for the driving video."),
                 io.Image.Input("portrait", tooltip="One picture of the person to animate."),
-                FaceTrackSocket.Input("driving", tooltip="The motion to transfer, from Track Driving Video."),
+                FaceTrackSocket.Input(
+                    "driving",
+                    lazy=True,  # asked for once the portrait is known to show a face: tracking takes longer
+                    tooltip="The motion to transfer, from Track Driving Video.",
+                ),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
@@ -157,6 +162,24 @@ class AlignIdentity(io.ComfyNode):
                 io.String.Output("report", tooltip="What was found, which mode was used, and warnings."),
             ],
         )
+
+    @classmethod
+    def check_lazy_status(
+        cls,
+        head_tracker: HeadTracker,
+        portrait: Tensor,
+        driving: HeadTrack | None = None,
+        face_landmarks: dict | None = None,
+        **others,
+    ) -> list[str]:
+        """Refuse a portrait without a face before the driving video is tracked for it."""
+        if driving is not None:
+            return []
+        face = {f.name: others[f.name] for f in fields(FaceRequest) if f.name in others}
+        with host.ordinary_tensors():
+            picture = host.one_picture(portrait, "portrait")
+            track_portrait(head_tracker, picture, FaceRequest(**face), face_landmarks)
+        return ["driving"]
 
     @classmethod
     def execute(

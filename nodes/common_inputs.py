@@ -174,15 +174,19 @@ class RestrictedLandmarker:
         previous: Sequence[FaceObservation] | None = None,
         max_faces: int = 1,
         thorough: bool = True,
+        settle: bool = False,
+        still: Sequence[bool] | None = None,
     ) -> list[FaceObservation]:
         self._frame += 1
         most = max_faces if max_faces <= len(previous or ()) else max(max_faces, self.MOST)
-        seen = self._landmarker.observe(image, previous, most, thorough)
+        seen = self._landmarker.observe(image, previous, most, thorough, settle, still)
         return self.let_through(self._frame, seen)[:max_faces]
 
-    def observe_everywhere(self, image: Tensor, max_faces: int) -> list[FaceObservation]:
+    def observe_everywhere(
+        self, image: Tensor, max_faces: int, settle: bool = False
+    ) -> list[FaceObservation]:
         self._frame += 1
-        seen = self._landmarker.observe_everywhere(image, max(max_faces, self.MOST))
+        seen = self._landmarker.observe_everywhere(image, max(max_faces, self.MOST), settle)
         return self.let_through(self._frame, seen)[:max_faces]
 
     def let_through(self, frame: int, faces: Sequence[FaceObservation]) -> list[FaceObservation]:

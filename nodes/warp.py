@@ -106,6 +106,12 @@ class FlowWarpPreview(io.ComfyNode):
                     tooltip="At most this many frames go to source_map, evenly spread; saves memory with "
                     "long clips. 0 is all.",
                 ),
+                io.Mask.Input(
+                    "person_mask",
+                    optional=True,
+                    tooltip="White where the person is: what moves, before a background that stays still. "
+                    "The portrait's size. Without it a built-in network finds the person.",
+                ),
             ],
             outputs=[
                 io.Image.Output("image", tooltip="The moving portrait, one picture per frame."),
@@ -137,13 +143,14 @@ class FlowWarpPreview(io.ComfyNode):
         hair: float = 0.30,
         falloff: float = 0.90,
         map_frames: int = 0,
+        person_mask: Tensor | None = None,
     ) -> io.NodeOutput:
         from ..magicportrait_core.warp.options import WarpOptions
 
         options = WarpOptions(max_turn, max_yaw, mirror, mirrored_are_holes, hair=hair, falloff=falloff)
         with host.ordinary_tensors():
             check_same_head(portrait_track, aligned)
-            clip = warp_clip(portrait, portrait_track, aligned, options, map_frames)
+            clip = warp_clip(portrait, portrait_track, aligned, options, map_frames, person_mask)
         return io.NodeOutput(
             clip.images,
             clip.holes,
@@ -196,7 +203,12 @@ class WarpedClip:
 
 
 def warp_clip(
-    portrait: Tensor, portrait_track: HeadTrack, aligned: HeadTrack, options: WarpOptions, map_frames: int
+    portrait: Tensor,
+    portrait_track: HeadTrack,
+    aligned: HeadTrack,
+    options: WarpOptions,
+    map_frames: int,
+    person_mask: Tensor | None = None,
 ) -> WarpedClip:
     from ..magicportrait_core.face_view import face_view
     from ..magicportrait_core.warp.compose import warp_frame
@@ -211,7 +223,8 @@ def warp_clip(
     if head.landmarks is None:  # DECA and SMIRK do without them
         head = with_landmarks(head, aligned.file)
     head, portrait = head.to(device), portrait_track.track.to(device)
-    source = host.interruptible(prepare_warp, head, picture, portrait, options)
+    mask = None if person_mask is None else host.one_mask(person_mask, "person_mask")
+    source = host.interruptible(prepare_warp, head, picture, portrait, options, mask)
     target = aligned.track.to(device)
     frames = target.num_frames
     shown = {frame: place for place, frame in enumerate(host.spread(frames, map_frames))}
@@ -225,11 +238,13 @@ def warp_clip(
         shares.append(source_shares(result.source_map))
         held.append(result.held)
         on_step(i + 1, frames, result.image)
-    clip.report = warp_report(shares, held, options)
+    clip.report = warp_report(shares, held, options, source.notes)
     return clip
 
 
-def warp_report(shares: list[dict[str, float]], held: list[float], options: WarpOptions) -> str:
+def warp_report(
+    shares: list[dict[str, float]], held: list[float], options: WarpOptions, notes: tuple[str, ...] = ()
+) -> str:
     """What the frames are made of, and how often the turn was held."""
     mean = {name: sum(share[name] for share in shares) / len(shares) for name in shares[0]}
     parts = ", ".join(f"{name} {100 * share:.1f} %" for name, share in mean.items() if share >= 5e-4)
@@ -242,4 +257,5 @@ def warp_report(shares: list[dict[str, float]], held: list[float], options: Warp
             f"max_yaw {options.max_yaw:g}); use a portrait that faces the way the driver does, or lower the "
             "head strength"
         )
+    lines += [f"! {note}" for note in notes]
     return "\n".join(lines)

@@ -263,40 +263,31 @@ def _pose(
 def _camera(
     portrait: FaceTrack, driving: FaceTrack, options: StructuredFaceAlignment, neutral: int | None
 ) -> tuple[Camera, Tensor]:
-    """The portrait's camera and the direction (F, 3) to its face; with `follow_place` the head moves as the
-    driver's does, in metres, scaled in depth (in size, where the camera is orthographic)."""
+    """The portrait's camera and the direction (F, 3) to its face. With `follow_place` the head moves as the
+    driver's does, in metres, scaled in depth (in size, where the camera is orthographic); the principal point
+    moves along, so that it is seen from the same side."""
     camera = portrait.camera.expand(driving.num_frames)
     direction = sight_direction(portrait).expand(driving.num_frames, 3)
     strength = options.strength * options.follow_place
     if strength == 0:
         return camera, direction
     start = neutral if neutral is not None else 0
-    place, distance = _place(driving.camera)
-    change = (distance / distance[start]).clamp(0.2, 5.0) ** strength
+    place, distance = driving.camera.places()[:, :2], _distance(driving.camera)
+    change = (distance / distance[start]).clamp(0.2, 5.0)[:, None] ** strength
     shift = strength * (place - place[start])
-    camera = _centred(camera)
-    view, intrinsics = camera.view.clone(), camera.intrinsics.clone()
-    view[:, :2, 3] += shift
+    aside = camera.aims() * (1 - change) + shift
     if camera.projection == "orthographic":
-        intrinsics[:, 0] /= change
-        return replace(camera, view=view, intrinsics=intrinsics), direction
-    depth = -view[:, 2:, 3]
-    view[:, 2, 3] *= change
-    moved = torch.cat((direction[:, :2] * depth + shift, view[:, 2:, 3]), 1)
-    stays = (shift == 0).all(1) & (change == 1)
-    return replace(camera, view=view, intrinsics=intrinsics), torch.where(stays[:, None], direction, moved)
+        intrinsics = torch.cat((camera.intrinsics[:, :1] / change, camera.intrinsics[:, 1:]), 1)
+        return replace(camera, intrinsics=intrinsics).aimed_aside(aside), direction
+    view = camera.view.clone()
+    view[:, 2:, 3] *= change
+    nearer = torch.cat((direction[:, :2], direction[:, 2:] * change), 1)
+    direction = torch.where(change == 1, direction, nearer)
+    return replace(camera, view=view).aimed_aside(aside), direction
 
 
-def _place(camera: Camera) -> tuple[Tensor, Tensor]:
-    """Metres (F, 2) across the picture, and the distance (F,) up to a factor."""
-    camera = _centred(camera)
-    if camera.projection == "orthographic":
-        return camera.view[:, :2, 3], 1 / camera.intrinsics[:, 0]
-    return camera.view[:, :2, 3], camera.view[:, 2, 3]
-
-
-def _centred(camera: Camera) -> Camera:
-    return camera.centred() if camera.projection == "orthographic" else camera
+def _distance(camera: Camera) -> Tensor:  # (F,) up to a factor
+    return 1 / camera.intrinsics[:, 0] if camera.projection == "orthographic" else -camera.view[:, 2, 3]
 
 
 def _check(

@@ -21,6 +21,9 @@ class Camera:
 
     `orthographic` is DECA's weak perspective: its scale, shift and crop transform together are a focal
     length in pixels per metre and a principal point.
+
+    The principal point may differ from frame to frame: the tracker's cameras look at the face wherever it is
+    in the picture, so that its place is no turn. `places` tells where the head stands all the same.
     """
 
     view: Tensor  # (F, 3, 4) head space -> camera space, rotation | translation in metres
@@ -121,6 +124,33 @@ class Camera:
         view[:, 1, 3] += (height / 2 - cy) / focal
         middle = torch.full_like(focal, width / 2), torch.full_like(focal, height / 2)
         return replace(self, view=view, intrinsics=torch.stack((focal, *middle), 1))
+
+    def aims(self) -> Tensor:  # (F, 2) metres, x right, y up
+        """How far the principal point lies from the picture's middle, measured at the head's distance."""
+        _, cx, cy = self.intrinsics.unbind(1)
+        height, width = self.size
+        return torch.stack((cx - width / 2, height / 2 - cy), 1) / self._pixels_per_metre()[:, None]
+
+    def places(self) -> Tensor:  # (F, 3) metres
+        """The view's translation as if the principal point were in the picture's middle: it moves with the
+        head across the picture, whichever way the camera looks."""
+        place = self.view[..., 3]
+        return torch.cat((place[:, :2] + self.aims(), place[:, 2:]), 1)
+
+    def aimed_aside(
+        self,
+        move: Tensor,  # (F, 2) metres at the head's distance, x right, y up
+    ) -> Camera:
+        """The same view with its principal point moved, and the head with it: it is seen from the same side,
+        elsewhere in the picture."""
+        pixels = move * self._pixels_per_metre()[:, None] * move.new_tensor([1.0, -1.0])
+        return replace(
+            self, intrinsics=torch.cat((self.intrinsics[:, :1], self.intrinsics[:, 1:] + pixels), 1)
+        )
+
+    def _pixels_per_metre(self) -> Tensor:  # (F,) at the head's distance
+        focal = self.intrinsics[:, 0]
+        return focal / -self.view[:, 2, 3] if self.projection == "perspective" else focal
 
     def cropped(self, left: float, top: float, size: tuple[int, int]) -> Camera:
         """The camera of the window of `size` (height, width) whose corner is at (left, top) pixels."""

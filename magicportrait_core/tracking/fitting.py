@@ -1,8 +1,11 @@
 """Fit a head model to the landmarks of a clip: one shape for the person, pose and expression for each frame.
 
 Gauss-Newton in float64 on the CPU (a few milliseconds a frame; float32 loses the pose of small faces), with a
-perspective camera of fixed field of view. The shape comes from at most `shape_frames` frames spread over the
-clip; every frame is then solved with that shape, in chunks, so memory does not grow with the clip.
+perspective camera of fixed field of view that looks at the face: its principal point lies at the face, so
+that the fitted rotation counts from the line of sight, and neither it nor the shape depends on where in the
+picture the face is. The shape comes from at most `shape_frames` frames spread over the clip; every frame is
+then solved with that shape, in chunks, so memory does not grow with the clip. Frames in which the same was
+seen, number for number, are solved once and get the same values.
 """
 
 from __future__ import annotations
@@ -78,17 +81,17 @@ def fit_track(
     """
     options = options or FitOptions()
     on_step = on_step or _ignore
-    frames = (observations.found & observations.points.isfinite().all(-1).all(-1)).nonzero().squeeze(1).cpu()
-    if len(frames) == 0:
+    moments = _moments(observations)
+    if len(moments.frames) == 0:
         raise ValueError(
             f"no face was found in any of the {observations.num_frames} frames, so there is nothing to "
             "fit; use "
             "pictures in which a face is visible and at least 32 pixels wide"
         )
     model = landmark_model(head, options.max_shape, options.spread_scale, IRISES)
-    problem, state = _set_up(head, model, observations, frames, options)
+    problem, state = _set_up(head, model, observations, moments, options)
     state = _solve(problem, state, options, on_step)
-    return _as_track(head, model, observations, frames, problem, state)
+    return _as_track(head, model, observations, moments, problem, state)
 
 
 def focal_length(field_of_view: float, height: int) -> float:
@@ -100,13 +103,39 @@ def _ignore(done: int, total: int) -> None:
     pass
 
 
+@dataclass(frozen=True)
+class _Moments:
+    """The frames with a face, and which of them show something new."""
+
+    frames: Tensor  # (N,) int64, frames with a face
+    first: Tensor  # (M,) int64, those in which something else was seen than in the one before
+    row: Tensor  # (N,) int64, place in `first` of the moment that each frame shows
+    time: Tensor  # (M,) int64, frame numbers as if each moment were shown once; gaps without a face stay
+
+
+def _moments(observations: FaceObservations) -> _Moments:
+    points, scores = observations.points.cpu(), observations.blendshapes.cpu()
+    frames = (observations.found.cpu() & points.isfinite().all(-1).all(-1)).nonzero().squeeze(1)
+    seen = torch.cat((points.flatten(1), scores), 1)[frames]
+    new = torch.ones(len(frames), dtype=torch.bool)
+    new[1:] = (seen[1:] != seen[:-1]).any(1)
+    row = new.long().cumsum(0) - 1
+    repeats = torch.arange(len(frames)) - row
+    return _Moments(frames, frames[new], row, (frames - repeats)[new])
+
+
 def _set_up(
-    head: HeadModel, model: LandmarkModel, observations: FaceObservations, frames: Tensor, options: FitOptions
+    head: HeadModel,
+    model: LandmarkModel,
+    observations: FaceObservations,
+    moments: _Moments,
+    options: FitOptions,
 ) -> tuple[FitProblem, FitState]:
     """The problem of the found frames, and a start: the average head placed on the three-dimensional
     landmarks.
     """
     height, width = observations.size
+    frames = moments.first
     focal = focal_length(options.field_of_view, height)
     points = observations.points.cpu().double()[frames][:, model.index]  # (F, K, 3)
     centred = (points - points.new_tensor([width / 2, height / 2, 0.0])) * points.new_tensor(
@@ -118,17 +147,19 @@ def _set_up(
     rest = model.whole.template - model.centre
     scale, rotation, shift = similarity_transform(rest, centred, model.weight)
     depth = focal / scale  # metres at which the head has the size of the face
-    place = torch.stack((shift[:, 0] / scale, shift[:, 1] / scale, -depth), -1)
+    aim = shift[:, :2]
+    place = torch.stack((torch.zeros_like(depth), torch.zeros_like(depth), -depth), -1)
     shape_prior = options.portrait_shape_prior if len(frames) == 1 else options.shape_prior
     problem = FitProblem(
         model=model,
-        targets=centred[..., :2],
+        targets=centred[..., :2] - aim[:, None],
+        aim=aim,
         focal=focal,
         eye_distance=model.eye_distance * scale,
         noise=options.landmark_noise,
         prior=prior,
         limits=head.expression_limits,
-        time=frames,
+        time=moments.time,
         smoothness=options.smoothness,
         shape_precision=shape_prior * len(model.index) / FULL_FACE,
         num_expression=head.num_expression,
@@ -183,14 +214,14 @@ def _as_track(
     head: HeadModel,
     model: LandmarkModel,
     observations: FaceObservations,
-    frames: Tensor,
+    moments: _Moments,
     problem: FitProblem,
     state: FitState,
 ) -> FaceTrack:
     size, count = head.num_expression, observations.num_frames
     seen = torch.cat([predict(problem.select(c), state.select(c))[0] for c in _chunks(problem, 256)])
     error = (seen - problem.targets).norm(dim=-1).mean(1) / problem.eye_distance * 100
-    pose = torch.zeros(len(frames), NUM_JOINTS, 3, dtype=torch.float64)
+    pose = torch.zeros(problem.num_frames, NUM_JOINTS, 3, dtype=torch.float64)
     pose[:, 0] = matrix_to_axis_angle(state.rotation)
     if model.jaw:
         pose[:, 2] = state.motion[:, size:]
@@ -199,23 +230,26 @@ def _as_track(
     turned = (state.rotation @ (root - model.centre)[..., None]).squeeze(-1)
     view = torch.cat(
         (
-            torch.eye(3, dtype=torch.float64).expand(len(frames), 3, 3),
+            torch.eye(3, dtype=torch.float64).expand(problem.num_frames, 3, 3),
             (state.place + turned - root)[..., None],
         ),
         -1,
     )
     height, width = observations.size
+    middle = problem.aim.new_tensor([problem.focal, width / 2, height / 2])
+    aim = torch.stack((torch.zeros_like(problem.aim[:, 0]), problem.aim[:, 0], -problem.aim[:, 1]), 1)
     full_shape = torch.zeros(1, head.num_shape, dtype=torch.float64)
     full_shape[0, : len(state.shape)] = state.shape
     device = observations.points.device
 
-    def rows(values: Tensor, missing: float = math.nan) -> Tensor:
-        out = torch.full((count, *values.shape[1:]), missing, dtype=torch.float32)
-        out[frames] = values.float()
+    def rows(values: Tensor, missing: Tensor | float = math.nan) -> Tensor:
+        out = torch.empty(count, *values.shape[1:])
+        out[:] = torch.as_tensor(missing).float()
+        out[moments.frames] = values.float()[moments.row]
         return out.to(device)
 
     found = torch.zeros(count, dtype=torch.bool)
-    found[frames] = True
+    found[moments.frames] = True
     return FaceTrack(
         head=head.name,
         shape=full_shape.float().to(device),
@@ -224,7 +258,7 @@ def _as_track(
         eyelids=torch.zeros(count, 2, device=device),
         camera=Camera(
             view=rows(view),
-            intrinsics=torch.tensor([problem.focal, width / 2, height / 2]).expand(count, 3).to(device),
+            intrinsics=rows(middle + aim, missing=middle),
             size=observations.size,
         ),
         fps=observations.fps,

@@ -33,6 +33,7 @@ class FitProblem:
 
     model: LandmarkModel
     targets: Tensor  # (F, K, 2) pixels, y up, from the principal point
+    aim: Tensor  # (F, 2) pixels, y up, the principal point from the picture's middle
     focal: float  # pixels
     eye_distance: Tensor  # (F,) pixels between the outer eye corners, as if the face looked at the viewer
     noise: float  # expected landmark error, share of the eye distance
@@ -55,6 +56,7 @@ class FitProblem:
         return replace(
             self,
             targets=self.targets[frames],
+            aim=self.aim[frames],
             eye_distance=self.eye_distance[frames],
             prior=replace(self.prior, mean=self.prior.mean[frames]),
             time=self.time[frames],

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .face_region import overlap
 from .face_signature import signature_of, signature_of_shape
+from .glimpse import Glimpse
 from .landmarker import CanonicalFace, Landmarker
 from .observation import NUM_BLENDSHAPES, NUM_LANDMARKS, FaceObservation, FaceObservations
 from .tracklets import Doubt, Person, TrackletBuilder, centre, join_tracklets
@@ -75,6 +76,7 @@ def follow_face(
     builder = TrackletBuilder()
     max_faces = max(MIN_PEOPLE, choice.index + 2)
     num_faces: list[int] = []
+    glimpses: dict[int, Glimpse] = {}  # of the faces in sight, by id
     size, before, unseen = None, None, 0
     for number, frame in enumerate(frames):
         size = _same_size(size, frame, number)
@@ -87,10 +89,12 @@ def follow_face(
         complete = in_sight == len(known) >= max([1, *num_faces])
         wanted = len(known) if complete and number % SEARCH_EVERY else max_faces
         if number == 0 and choice != FaceChoice():  # perhaps a small face beside a large one is meant
-            faces = landmarker.observe_everywhere(frame, max_faces)
+            faces = landmarker.observe_everywhere(frame, max_faces, settle=True)
         else:
             last = [run.faces[-1] for run in known]
-            faces = landmarker.observe(frame, last, wanted, _search_hard(unseen))
+            still = [id(face) in glimpses and glimpses[id(face)].unchanged(frame) for face in last]
+            faces = landmarker.observe(frame, last, wanted, _search_hard(unseen), settle=True, still=still)
+        glimpses = {id(face): glimpses.get(id(face)) or Glimpse.of(frame, face) for face in faces}
         builder.add(number, faces, [signature_of(frame, face, landmarker.canonical) for face in faces])
         if on_faces is not None:
             on_faces(number, frame, faces)

@@ -56,24 +56,39 @@ def smooth(track: FaceTrack, options: SmoothingOptions | None = None) -> FaceTra
 
 
 def _smooth_head(track: FaceTrack, strength: float) -> FaceTrack:
-    """Rotation and place share their weights: the fit trades one for the other, and so must the mean."""
+    """Rotation and place share their weights: the fit trades one for the other, and so must the mean.
+
+    The place is that of `Camera.places`: cameras that look at the face carry it in their principal points,
+    whose means are taken with the same weights. Frames equal to all their neighbours keep their bits.
+    """
     near = _Neighbours(track, strength)
     view = track.camera.view
     turn = axis_angle_to_matrix(track.pose[:, :2])  # (F, 2, 3, 3) root, neck
-    place, depth = view[..., 3], view[:, 2, 3].abs().clamp(min=1e-6)
+    place, depth = track.camera.places(), view[:, 2, 3].abs().clamp(min=1e-6)
     turns = matrix_to_axis_angle(turn[:, None].transpose(-1, -2) @ turn[near.index])  # (F, N, 2, 3)
-    shift = place[near.index] - place[:, None]  # (F, N, 3)
+    same = (track.pose[near.index, :2] == track.pose[:, None, :2]).all(-1, keepdim=True)
+    turns = torch.where(same, torch.zeros_like(turns), turns)
+    shift = near.changes(place)  # (F, N, 3)
     unlike = (
         turns.square().sum((-1, -2)) / TURN_SIGMA**2
         + shift[..., :2].square().sum(-1) / PLACE_SIGMA**2
         + (shift[..., 2] / depth[:, None] / DEPTH_SIGMA) ** 2
     )
     weight = near.weights(unlike)  # (F, N)
+
+    def mean(values: Tensor) -> Tensor:  # (F, P)
+        return values + (weight[..., None] * near.changes(values)).nansum(1)
+
     mean_turn = (weight[..., None, None] * turns).nansum(1)
+    turned = matrix_to_axis_angle(turn @ axis_angle_to_matrix(mean_turn))
     pose = track.pose.clone()
-    pose[:, :2] = matrix_to_axis_angle(turn @ axis_angle_to_matrix(mean_turn))
-    view = torch.cat((view[..., :3], (place + (weight[..., None] * shift).nansum(1))[..., None]), -1)
-    camera = replace(track.camera, view=view)
+    pose[:, :2] = torch.where(mean_turn.any(-1, keepdim=True), turned, pose[:, :2])
+    camera, intrinsics = track.camera, track.camera.intrinsics
+    camera = replace(
+        camera,
+        view=torch.cat((view[..., :3], mean(view[..., 3])[..., None]), -1),
+        intrinsics=torch.cat((intrinsics[:, :1], mean(intrinsics[:, 1:])), 1),
+    )
     if camera.projection == "orthographic":  # the size stands for the distance
         size = near.mean(camera.intrinsics[:, :1].log(), DEPTH_SIGMA).exp()
         camera = replace(camera, intrinsics=torch.cat((size, camera.intrinsics[:, 1:]), 1))
@@ -120,10 +135,16 @@ class _Neighbours:
         weight = (time * torch.exp(-0.5 * unlike)).nan_to_num(0.0)
         return weight / weight.sum(1, keepdim=True).clamp(min=1e-12)
 
+    def changes(
+        self,
+        values: Tensor,  # (F, P)
+    ) -> Tensor:  # (F, N, P), of each neighbour from the frame itself
+        return values[self.index] - values[:, None]
+
     def mean(
         self,
         values: Tensor,  # (F, P)
         sigma: float,
     ) -> Tensor:  # (F, P); a constant column stays as it is, bit for bit
-        change = values[self.index] - values[:, None]  # (F, N, P)
+        change = self.changes(values)
         return values + (self.weights((change / sigma) ** 2) * change).nansum(1)

@@ -1,8 +1,9 @@
-"""One continuous backward flow for skin, hair and background.
+"""One continuous backward flow for skin, hair and what is around them.
 
 Seen skin follows the surface. The rest follows the rigid flow of the head's middle plane, as far as the
 head carries it (WarpSource.moves), plus a harmonic extension of what the surface does beyond that. So hair
-and hats travel with the head without a matte, shoulders stay, and there is no seam at the silhouette.
+and hats travel with the head, shoulders stay, and there is no seam at the silhouette. Where there are two
+layers the flow moves the foreground alone; else it bends the background, too.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def plane_flow(
     """Flow of a billboard through the head that moves rigidly with the skull."""
     moved = -float(motion.to_target(centre)[2])
     flat = pixels.reshape(2, -1).T
-    deep = torch.cat((flat, torch.full_like(flat[:, :1], moved)), dim=1)
+    deep = torch.cat((flat - motion.aside, torch.full_like(flat[:, :1], moved)), dim=1)
     back = source.camera.project_camera(motion.to_source(source.camera.unproject(deep[None])))[0, :, :2]
     return (back - flat).T.reshape(pixels.shape)
 
@@ -141,7 +142,12 @@ def carried_flow(
 def backdrop(
     source: WarpSource,
 ) -> Tensor:  # (H, W) 0..1, photo pixels
-    """Where the photo shows what stays when the head moves: 0 on the head and its hair, 1 far away."""
+    """Where the photo shows what stays when the head moves: 0 on the head and its hair, 1 far away.
+
+    0 everywhere with two layers: the warp itself has the still background then.
+    """
+    if source.layers is not None:
+        return source.image.new_zeros(source.image.shape[-2:])
     carried, distance = source.moves
     near = source.options.hair * source.face_width
     stays = 1 - carried * (1 - smoothstep(near, near + source.options.falloff * source.face_width, distance))

@@ -19,10 +19,12 @@ KNEE = 0.8  # share of the limit from where motion is compressed, so that nothin
 
 @dataclass(frozen=True)
 class SkullMotion:
-    """Rigid motion of the skull in camera space: target = rotation @ source + shift."""
+    """Rigid motion of the skull in camera space: target = rotation @ source + shift; and how far the target's
+    camera has its principal point from the source's."""
 
     rotation: Tensor  # (3, 3)
     shift: Tensor  # (3,)
+    aside: Tensor  # (2,) work pixels
 
     def to_source(
         self,
@@ -40,7 +42,7 @@ def skull_motion(
 ) -> SkullMotion:
     """Least-squares rigid motion (Kabsch); exactly the identity when nothing moves."""
     if torch.equal(source, target):
-        return SkullMotion(torch.eye(3, device=source.device), source.new_zeros(3))
+        return SkullMotion(torch.eye(3, device=source.device), source.new_zeros(3), source.new_zeros(2))
     a, b = source.cpu().double(), target.cpu().double()  # no float64 on MPS
     centre_a, centre_b = a.mean(0), b.mean(0)
     u, _, vt = torch.linalg.svd((b - centre_b).T @ (a - centre_a))
@@ -48,7 +50,7 @@ def skull_motion(
     sign[2] = torch.det(u @ vt).sign()
     rotation = (u * sign) @ vt
     shift = centre_b - rotation @ centre_a
-    return SkullMotion(rotation.to(source), shift.to(source))
+    return SkullMotion(rotation.to(source), shift.to(source), source.new_zeros(2))
 
 
 def within_limits(source: WarpSource, target: FaceTrack) -> tuple[FaceTrack, float]:
@@ -96,7 +98,9 @@ def move_head(
     vertices = target_vertices(source, target)
     camera, skull = source.camera, source.anatomy.skull
     normals = vertex_normals(vertices[None], source.head.faces)
+    aside = target.camera.intrinsics[0, 1:].to(vertices) / source.scale - camera.intrinsics[0, 1:]
     screen = camera.project_camera(vertices[None])
+    screen = torch.cat((screen[..., :2] + aside, screen[..., 2:]), -1)
     shift = (screen[0] - source.screen)[skull, :2].norm(dim=-1)
     return MovedHead(
         vertices=vertices,
@@ -104,7 +108,7 @@ def move_head(
         normals=normals[0],
         facing=facing(vertices[None], normals, camera.projection == "perspective")[0],
         marks=source.head.landmark_points(screen)[0],
-        skull=skull_motion(source.vertices[skull], vertices[skull]),
+        skull=replace(skull_motion(source.vertices[skull], vertices[skull]), aside=aside),
         largest=float(shift.quantile(0.9)),
     )
 

@@ -190,7 +190,7 @@ def test_the_drivers_moves_are_dropped_or_followed(pair):
     view[:, :, 3] = torch.tensor([[0.0, 0, -1.0], [0.1, 0, -1.0], [0.0, 0.2, -1.0], [0, 0, -0.5]])
     driving = replace(driving, camera=replace(driving.camera, view=view))
     follow = align_track(portrait, driving, StructuredFaceAlignment(neutral_frame=0, follow_place=1))
-    place, own = follow.camera.view[..., 3], portrait.camera.view[0, :, 3]
+    place, own = follow.camera.places(), portrait.camera.view[0, :, 3]
     torch.testing.assert_close(place[1] - own, torch.tensor([0.1, 0.0, 0.0]))
     torch.testing.assert_close(place[2] - own, torch.tensor([0.0, 0.2, 0.0]))
     assert place[3, 2].item() == pytest.approx(own[2].item() / 2)  # twice as near: twice as large

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -93,6 +94,18 @@ def synthetic_track(head: HeadModel, frames: int = 5, seed: int = 1, fps: float 
         landmarks=torch.rand(frames, FACES, 3, generator=generator) * 500,
         expression_names=head.expression_names,
     )
+
+
+def facing_camera(head: HeadModel, track: FaceTrack) -> FaceTrack:
+    """The same person where the tracker's cameras would see them: the middle of the face on the axis, the
+    principal point at the same place of the picture as the face was."""
+    points = head.landmark_points(head.vertices(track.shape, track.expression, track.pose))
+    middle = track.camera.to_camera(points.mean(1, keepdim=True))
+    pixels = track.camera.project_camera(middle)[:, 0, :2]
+    view = track.camera.view.clone()
+    view[:, :2, 3] -= middle[:, 0, :2]
+    intrinsics = torch.cat((track.camera.intrinsics[:, :1], pixels), 1)
+    return replace(track, camera=replace(track.camera, view=view, intrinsics=intrinsics))
 
 
 def landmarks_of(head: HeadModel, track: FaceTrack) -> Tensor:  # (F, 478, 3) pixels, z smaller is nearer

@@ -81,13 +81,13 @@ def test_landmark_model_knows_how_its_points_move(head):
 
 
 def test_a_person_is_recovered_from_exact_landmarks(head):
-    truth = synthetic.synthetic_track(head)
+    truth = synthetic.facing_camera(head, synthetic.synthetic_track(head))
     fit = fit_track(head, synthetic.observe(head, truth), PRECISE)
     assert fit.error.max() < 0.02
     torch.testing.assert_close(fit.shape, truth.shape, rtol=0, atol=0.05)
-    torch.testing.assert_close(fit.pose[:, 0], truth.pose[:, 0], rtol=0, atol=2e-3)
+    torch.testing.assert_close(fit.pose[:, 0], truth.pose[:, 0], rtol=0, atol=3e-3)
     torch.testing.assert_close(fit.pose[:, 2], truth.pose[:, 2], rtol=0, atol=1e-2)
-    torch.testing.assert_close(fit.camera.view, truth.camera.view, rtol=0, atol=5e-3)
+    torch.testing.assert_close(fit.camera.places(), truth.camera.places(), rtol=0, atol=5e-3)
     seen, shown = synthetic.landmarks_of(head, fit), synthetic.landmarks_of(head, truth)
     assert (seen - shown)[..., :2].norm(dim=-1).max() < 0.1  # pixels
 
@@ -112,10 +112,19 @@ def test_chunks_do_not_change_the_result(head):
 
 def test_a_few_frames_give_the_shape_of_a_long_clip():
     head = synthetic.synthetic_head()
-    truth = synthetic.synthetic_track(head, frames=24)
+    truth = synthetic.facing_camera(head, synthetic.synthetic_track(head, frames=24))
     fit = fit_track(head, synthetic.observe(head, truth), replace(PRECISE, shape_frames=8))
     torch.testing.assert_close(fit.shape, truth.shape, rtol=0, atol=0.1)
     assert fit.error.max() < 0.05
+
+
+def test_a_moment_that_is_shown_twice_is_fitted_once():
+    head = synthetic.synthetic_head()
+    once = synthetic.observe(head, synthetic.synthetic_track(head, frames=4))
+    twice = once[torch.tensor([0, 1, 1, 1, 2, 3])]
+    short, long = fit_track(head, once), fit_track(head, twice)
+    for name in ("expression", "pose", "error"):
+        assert torch.equal(getattr(long, name), getattr(short, name)[[0, 1, 1, 1, 2, 3]])
 
 
 def test_frames_without_a_face_stay_empty_and_the_others_are_fitted():

@@ -17,7 +17,7 @@ from magicportrait_core.warp import (
     warp_clip,
     warp_frame,
 )
-from magicportrait_core.warp.field import backdrop
+from magicportrait_core.warp.field import backdrop, plane_flow
 from magicportrait_core.warp.motion import move_head
 from magicportrait_core.warp.sources import COLOURS
 
@@ -48,8 +48,13 @@ def test_corners_and_shoulders_stay_when_the_head_turns(source, portrait, moved)
     assert float(flow[0, nose[1], nose[0]]) < -4  # the nose moves right, its pixel comes from the left
 
 
-def test_the_backdrop_is_what_stays_when_the_head_moves(source, portrait):
+def test_two_layers_leave_nothing_to_the_backdrop(source):
+    assert backdrop(source).shape == source.image.shape[-2:] and backdrop(source).max() == 0
+
+
+def test_the_backdrop_is_what_stays_when_the_head_moves(head, photo, portrait):
     """Nothing of the face and of the hair above it; all of the far corners and of the space suit."""
+    source = prepare_warp(head, photo, portrait, WarpOptions(layers=False))
     stays = backdrop(source)
     assert stays.shape == source.image.shape[-2:]
     assert 0 <= float(stays.min()) and float(stays.max()) <= 1
@@ -93,6 +98,19 @@ def test_the_landmark_network_finds_the_face_where_it_was_asked_to_be(
     used[468:] = False
     error = (seen - marks)[used].norm(dim=-1).mean() / (marks[33] - marks[263]).norm()
     assert error < 0.022
+
+
+def test_a_target_whose_camera_looks_elsewhere_stands_there(head, source, portrait):
+    """A principal point 12 pixels to the right carries the whole head along, and the flow around it."""
+    intrinsics = portrait.camera.intrinsics + torch.tensor([0.0, 12.0, 0.0])
+    target = dataclasses.replace(portrait, camera=dataclasses.replace(portrait.camera, intrinsics=intrinsics))
+    moved, shift = move_head(source, target), 12.0 / source.scale
+    torch.testing.assert_close(
+        moved.screen[:, 0] - source.screen[:, 0], torch.full((head.num_vertices,), shift)
+    )
+    pixels = torch.rand(2, 4, 4) * 100
+    flow = plane_flow(source, moved.skull, pixels, 1.0, torch.tensor([0.0, 0.0, -1.0]))
+    torch.testing.assert_close(flow[0], torch.full((4, 4), -shift), rtol=0, atol=1e-3)
 
 
 def test_closing_the_eyes_and_opening_the_mouth_is_seen(landmarker, source, portrait, moved):
