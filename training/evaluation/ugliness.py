@@ -174,6 +174,11 @@ class Suite:
                 scene.driver.track.expression,
                 scene.driver.track.expression_names,
             ),
+            "amplitude_asked": amplitudes(
+                scene.request.track.expression,
+                scene.driver.track.expression,
+                scene.driver.track.expression_names,
+            )["amplitude"],
             "still": float(turns.stands_still(min(limits.left, limits.right, limits.pitch))),
             "shut": float(asked >= OPENS and widest(result.lips) / mouths[0] < SHUT * asked),
         }

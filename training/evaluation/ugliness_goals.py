@@ -54,6 +54,7 @@ GOALS = {
     "contrast_max": Goal("contrast over the warp, most", 3, most=1.05),
     "faces": Goal("frames with another number of faces", 2, most=0.0),
     "amplitude": Goal("expression amplitude over the driver's", 2, least=0.9),
+    "amplitude_asked": Goal("the same of what the alignment asks for", 2),
     "amplitude_mouth": Goal("of the mouth", 2),
     "amplitude_lids": Goal("of the lids", 2),
     "amplitude_brows": Goal("of the brows", 2),
