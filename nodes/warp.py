@@ -176,14 +176,14 @@ class WarpedClip:
         """Room for the frames of the portrait, with source maps of `shown` of them."""
         from ..magicportrait_core.face_view import ViewedWarp
         from ..magicportrait_core.media.image import to_levels
-        from ..magicportrait_core.warped_portrait import WarpedPortrait, backdrop_levels
+        from ..magicportrait_core.warped_portrait import WarpedPortrait
 
         height, width = source.image.shape[-2:]
         warped = WarpedPortrait(
             to_levels(source.image).movedim(-1, 0).contiguous(),
             torch.empty(frames, 3, height, width, dtype=torch.uint8),
             torch.empty(frames, 1, height, width, dtype=torch.uint8),
-            backdrop_levels(source),
+            torch.zeros(frames),
         )
         return cls(
             torch.empty(frames, height, width, 3),
@@ -200,6 +200,7 @@ class WarpedClip:
         self.holes[i] = host.to_mask(frame.hole[None])[0]
         self.warp.warped.warp_levels[i] = to_levels(frame.image).movedim(-1, 0)
         self.warp.warped.labels[i, 0] = frame.source_map.to("cpu", torch.uint8)
+        self.warp.warped.turn[i] = frame.turn
 
 
 def warp_clip(

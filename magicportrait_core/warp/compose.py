@@ -13,7 +13,7 @@ from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
 from .fill import pixel_centres, resize, sample, smoothstep
 from .layers import STILL, Canvas, Layer, photo_size, sample_moving, soften_tears
-from .mirror import MOVED
+from .mirror import missing_skin
 from .motion import within_limits
 from .mouth import mouth_layer
 from .scene import Scene, scene_of
@@ -32,6 +32,7 @@ class WarpFrame:
     source_map: Tensor  # (H, W) int64, index into sources.SOURCES
     flow: Tensor  # (2, H, W) pixels; the photo's pixel is x + flow(x)
     held: float  # degrees of head turn beyond the limits of the options, not followed
+    turn: float  # degrees between the sides from which photo and frame show the head
 
 
 @torch.no_grad()
@@ -53,7 +54,9 @@ def warp_frame(
         canvas.lay(layer)
     if source.layers is not None:
         _over_the_plate(scene, canvas, flow, matte)
-    return _finish(source, canvas, flow, scene.window, held)
+    centre = source.vertices[source.anatomy.skull].mean(0)
+    turn = scene.head.skull.turn(centre, source.camera.projection == "perspective")
+    return _finish(source, canvas, flow, scene.window, (held, turn))
 
 
 def _repairs(scene: Scene, canvas: Canvas) -> Iterator[Layer]:
@@ -120,9 +123,8 @@ def _alpha(scene: Scene, flow: Tensor, matte: Tensor) -> Tensor:  # (1, H, W) ph
     that lands beside the moved face, where it would be seen twice."""
     source, window = scene.source, scene.window
     landing, surface = scene.landing, scene.surface
-    moved = landing.pixels - surface.centres() - landing.pixels.new_tensor([scene.near.left, scene.near.top])
-    moved = smoothstep(*MOVED, moved.norm(dim=-1) / source.face_width)
-    missing = (1 - landing.confidence) * moved
+    corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
+    missing = missing_skin(source, surface, landing, corner)
     known = surface.picture(torch.stack((missing, torch.ones_like(missing)), dim=1))
     whole = known.new_zeros(2, *window.size)
     scene.near.inside(window).of(whole).copy_(known)
@@ -150,7 +152,9 @@ def _label(scene: Scene, canvas: Canvas) -> None:
     canvas.labels[rows, columns] = torch.where(covered[0] > 0.5, labels, OUTSIDE)
 
 
-def _finish(source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, held: float) -> WarpFrame:
+def _finish(
+    source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, angles: tuple[float, float]
+) -> WarpFrame:
     height, width = source.image.shape[-2:]
     top, left = window.top * source.scale, window.left * source.scale
     size = tuple(canvas.image.shape[-2:])
@@ -165,4 +169,4 @@ def _finish(source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, he
     fine = resize(flow[None], source.scale, size)[0]
     moving = (fine.abs().amax(0) > STILL)[None]
     whole[:, rows, columns] = source.scale * fine * moving
-    return WarpFrame(image, hole, labels, whole, held)
+    return WarpFrame(image, hole, labels, whole, *angles)

@@ -139,21 +139,6 @@ def carried_flow(
     return rigid, share
 
 
-def backdrop(
-    source: WarpSource,
-) -> Tensor:  # (H, W) 0..1, photo pixels
-    """Where the photo shows what stays when the head moves: 0 on the head and its hair, 1 far away.
-
-    0 everywhere with two layers: the warp itself has the still background then.
-    """
-    if source.layers is not None:
-        return source.image.new_zeros(source.image.shape[-2:])
-    carried, distance = source.moves
-    near = source.options.hair * source.face_width
-    stays = 1 - carried * (1 - smoothstep(near, near + source.options.falloff * source.face_width, distance))
-    return resize(stays[None, None], COARSE * source.scale, tuple(source.image.shape[-2:]))[0, 0].clamp(0, 1)
-
-
 def skin_flow(
     source: WarpSource,
     surface: VisibleSurface,  # in `near`

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,11 +20,12 @@ from ..matting.person_matte import (
 )
 from ..tracking.detector import detect_faces, whole_picture
 from ..tracking.face_region import overlap
-from ..tracking.landmarker import Landmarker, load_landmarker
+from ..tracking.landmarker import ASSET as LANDMARKER
+from ..tracking.landmarker_networks import FaceDetector
 from .fill import resize, smoothstep
 from .two_layers import MatteSource, pixels_per_cell
 
-DECIDED = (0.2, 0.8)  # probability that counts as background, as person
+DECIDED = (0.35, 0.75)  # probability that counts as background, as person
 SEEN = 0.5  # probability over the face below which the network does not know this as a person
 CORE = 0.05  # face widths inside the face's outline from where nothing of it is background
 SOFT = 0.03  # face widths over which that begins
@@ -72,8 +74,12 @@ def matte_of(
 
 
 @functools.cache
-def _landmarker(device: torch.device) -> Landmarker:
-    return load_landmarker(device)
+def _detector(device: torch.device) -> FaceDetector:
+    detector, prefix = FaceDetector(), "detector."
+    with safe_open(LANDMARKER, "pt") as file:
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (not a dictionary)
+        detector.load_state_dict({name[len(prefix) :]: file.get_tensor(name) for name in names})
+    return detector.to(device).eval().requires_grad_(False)
 
 
 def other_faces(
@@ -85,8 +91,9 @@ def other_faces(
     if not len(rows):
         return []
     own = (float(columns[0]), float(rows[0]), float(columns[-1]) + 1, float(rows[-1]) + 1)
-    detector = _landmarker(picture.device).networks.detector
-    found = detect_faces(detector, picture.float(), [whole_picture(picture.shape[-2:])], FACE_SCORE)
+    found = detect_faces(
+        _detector(picture.device), picture.float(), [whole_picture(picture.shape[-2:])], FACE_SCORE
+    )
     middles = [((face.box[0] + face.box[2]) / 2, (face.box[1] + face.box[3]) / 2) for face in found]
     return [
         face.box

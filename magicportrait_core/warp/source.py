@@ -36,6 +36,7 @@ from .person import matte_of
 from .personal import personal_offsets
 from .polygon import coverage, signed_distance
 from .profile import Profile, profile_of
+from .teeth import teeth_offsets
 from .two_layers import MatteSource, TwoLayers, split_layers
 
 COARSE = 4  # work pixels per cell of the smooth maps
@@ -108,7 +109,7 @@ def prepare_warp(
     device = image.device
     head, portrait = head.to(device), portrait.to(device)
     anatomy = anatomy_of(head)
-    offsets = personal_offsets(head, portrait, options.personal_offset)
+    offsets = personal_offsets(head, portrait, options.personal_offset) + teeth_offsets(head)
     posed = head.vertices(portrait.shape, portrait.expression, portrait.pose, offsets)
     full_screen = portrait.camera.project(posed)
     marks = head.landmark_points(full_screen)[0, :, :2]

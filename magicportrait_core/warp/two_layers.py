@@ -71,9 +71,8 @@ def split_layers(
     residual = image - torch.lerp(plate, foreground, matte)
     room = min(max(1, round(ROOM * face_width)), min(image.shape[-2:]) - 1)
     sides = (room, room, room, room)
-    beyond = F.pad(foreground[None], sides, mode="reflect")[0]
-    going_on = F.pad(matte[None], sides, mode="replicate")[0]
-    return TwoLayers(torch.cat((beyond, going_on)), plate, residual, filled, face, room, origin)
+    moving = F.pad(torch.cat((foreground, matte))[None], sides, mode="replicate")[0]
+    return TwoLayers(moving, plate, residual, filled, face, room, origin)
 
 
 def _foreground(image: Tensor, matte: Tensor, cell: int) -> Tensor:  # (3, H, W)

@@ -80,6 +80,7 @@ def read_clip(
     max_frames: int | None = None,
     crop: bool = True,  # cut to the square around the face
     on_stage: OnStage = ignore,
+    fps: float | None = None,  # None: the video's own
     spread: int | None = None,  # of a longer clip, every second, third ... frame: about so many
 ) -> Footage:
     """The first shot of a video in which one face is seen in FEWEST_FRAMES frames or more.
@@ -87,7 +88,7 @@ def read_clip(
     Raises ValueError or OSError with one sentence for a video without such a shot.
     """
     on_stage("reading")
-    with open_video(path, max_frames=max_frames) as video:
+    with open_video(path, fps, max_frames=max_frames) as video:
         step = -(-video.num_frames // spread) if spread and video.num_frames else 1
         kept = [levels(frame) for frame in islice(video, 0, None, step)]
         frames, fps = torch.stack(kept), float(video.fps) / step
