@@ -4,8 +4,8 @@
     python scripts/demo.py --portrait me.jpg --driver her.mp4  your own picture and clip
     python scripts/demo.py --model runs/motion/model           a small model that you trained
 
-The result is the flow preview, the pack's default; the built-in model's is beside it in side_by_side.mp4. With
---model it is the other way round. Results go to demo_output/: portrait_moves.mp4, side_by_side.mp4,
+The result is the flow preview, the pack's default; the built-in model's is beside it in side_by_side.mp4.
+With --model it is the other way round. Results go to demo_output/: portrait_moves.mp4, side_by_side.mp4,
 contact_sheet.png and report.txt.
 The first run installs ComfyUI in a cached folder (see scripts/host.py); the next ones need no network.
 """
