@@ -2,8 +2,8 @@
 
 python scripts/host.py run -m scripts.picture_alignment
 
-turns.jpg: a frontal face (Eileen Collins, NASA, public domain, from scikit-image) whose driver turns by up to 45
-degrees; own_expression.jpg: the same smiling face while the driver's is at rest.
+turns.jpg: a frontal face (Eileen Collins, NASA, public domain, from scikit-image) whose driver turns by up to
+45 degrees; own_expression.jpg: the same smiling face while the driver's is at rest.
 """
 
 from __future__ import annotations
