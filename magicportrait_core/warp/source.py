@@ -71,6 +71,7 @@ class WarpSource:
     landmarks: Tensor  # (478, 2) work pixels, of the photo
     mesh_landmarks: Tensor  # (478, 2) work pixels, of the mesh
     face_width: float  # work pixels
+    outline: Tensor  # (h, w) signed distance to the photo's face, work pixels
     maps: Tensor  # (4, h, w) depth, signed distance to right eye, left eye, inner lips (work pixels)
     moves: Tensor  # (2, h / COARSE, w / COARSE) how much it follows the skull; distance to the head
     profile: Profile  # far outline of the face
@@ -165,6 +166,7 @@ def prepare_warp(
         landmarks=seen,
         mesh_landmarks=marks,
         face_width=width,
+        outline=outline,
         maps=torch.stack((depth, *eyes, lips)),
         moves=torch.stack((_carried(rigidity, covered, distance), follows)),
         profile=profile_of(seen, bare, width),
