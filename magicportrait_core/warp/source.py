@@ -33,6 +33,7 @@ from .blink import BlinkLimit, blink_limit
 from .fill import blur, dilated, pixel_centres, pull_push, resize, smoothstep
 from .options import WarpOptions
 from .person import matte_of
+from .flat import flattening_offsets
 from .personal import personal_offsets
 from .polygon import coverage, signed_distance
 from .profile import Profile, profile_of
@@ -111,6 +112,7 @@ def prepare_warp(
     head, portrait = head.to(device), portrait.to(device)
     anatomy = anatomy_of(head)
     offsets = personal_offsets(head, portrait, options.personal_offset) + teeth_offsets(head)
+    offsets = offsets + flattening_offsets(head, portrait, offsets, anatomy.rigidity)
     posed = head.vertices(portrait.shape, portrait.expression, portrait.pose, offsets)
     full_screen = portrait.camera.project(posed)
     marks = head.landmark_points(full_screen)[0, :, :2]
