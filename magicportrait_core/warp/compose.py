@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..tracking.track import FaceTrack
 from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
-from .fill import pixel_centres, resize, sample, smoothstep
+from .fill import blur, dilated, harmonic, pixel_centres, resize, sample, smoothstep
 from .layers import STILL, Canvas, Layer, photo_size, sample_moving, soften_tears
 from .mirror import missing_skin
 from .motion import within_limits
@@ -23,6 +24,9 @@ from .sources import OUTSIDE, PHOTO, STRETCHED
 from .throat import throat_layer
 from .two_layers import composed
 
+BESIDE = 0.1  # face widths around skin seen twice from which its colour is taken
+EDGE = 0.03  # face widths on both sides of the moved head's outline that belong to it
+REVEALED = 0.4  # face widths around that in which nothing thin is shown
 BARED = 0.01  # face widths of motion over which what a head uncovers begins to count as hole
 
 
@@ -71,7 +75,7 @@ def _repairs(scene: Scene, canvas: Canvas, flow: Tensor) -> Iterator[Layer]:
         yield mirrored
     soft = soft_layer(scene, canvas)
     layers = [soft, lid_layer(scene, right, canvas), lid_layer(scene, left, canvas)]
-    layers += [eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips)]
+    layers += [eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips, canvas)]
     yield from (layer for layer in layers if layer is not None)
 
 
@@ -107,7 +111,7 @@ def _over_the_plate(scene: Scene, canvas: Canvas, flow: Tensor, matte: Tensor) -
     """Lay the moved foreground over the still background."""
     source, window, layers = scene.source, scene.window, scene.source.layers
     size = photo_size(source, window)
-    alpha = _alpha(scene, flow, matte)
+    alpha = _alpha(scene, canvas, flow, matte)
     rows, columns = (
         slice(begin * source.scale, begin * source.scale + length)
         for begin, length in zip((window.top, window.left), size, strict=True)
@@ -122,23 +126,53 @@ def _over_the_plate(scene: Scene, canvas: Canvas, flow: Tensor, matte: Tensor) -
     torch.maximum(canvas.hole, bared, out=canvas.hole)
 
 
-def _alpha(scene: Scene, flow: Tensor, matte: Tensor) -> Tensor:  # (1, H, W) photo pixels of the window
-    """The moved matte; with the skin that the photo hides, which has none, and without skin of the photo
-    that lands beside the moved face, where it would be seen twice."""
+def _alpha(scene: Scene, canvas: Canvas, flow: Tensor, matte: Tensor) -> Tensor:  # (1, H, W)
+    """The moved matte, photo pixels of the window; with the skin that the photo hides, which has none.
+
+    Skin of the photo that lands beside the moved face would be seen twice: there the canvas and the matte are
+    those next to it, hair or nothing. Beside skin that comes into view thin things like glasses lose their
+    hold: only hair is left there."""
     source, window = scene.source, scene.window
     landing, surface = scene.landing, scene.surface
     corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
     missing = missing_skin(source, surface, landing, corner)
     known = surface.picture(torch.stack((missing, torch.ones_like(missing)), dim=1))
-    whole = known.new_zeros(2, *window.size)
-    scene.near.inside(window).of(whole).copy_(known)
+    radius = max(1, round(EDGE * source.face_width))
+    new = _around(known[:1] * dilated(1 - known[1:], radius), REVEALED * source.face_width)
+    new = resize(new[None], COARSE, scene.near.size)[0] * (1 - dilated(known[1:], radius))
+    whole = known.new_zeros(3, *window.size)
+    scene.near.inside(window).of(whole).copy_(torch.cat((known, new)))
     corner = flow.new_tensor([window.left, window.top])[:, None, None]
-    face = sample(source.layers.face, pixel_centres(window.size, flow) + corner + flow)
+    face, hair = sample(source.layers.parts, pixel_centres(window.size, flow) + corner + flow).split(1)
+    beside = 1 - whole[1:2]
+    twice = face * beside
     size = tuple(matte.shape[-2:])
-    twice = resize((face * (1 - whole[1:]))[None], source.scale, size)[0]
-    hidden, covered = resize(whole[None], source.scale, size)[0].split(1)
-    alpha = matte * (1 - twice)
-    return alpha + hidden * (covered - alpha).clamp(min=0)
+    if bool(twice.any()):
+        everywhere = Window(0, 0, *window.size)
+        _, part = everywhere.trimmed(twice, round(BESIDE * source.face_width))
+        _spread(canvas, matte, part, part.of(twice), part.of(beside))
+    whole[2:] *= 1 - hair
+    hidden, covered, gone = resize(whole[None], source.scale, size)[0].split(1)
+    matte = matte * (1 - gone)
+    return matte + hidden * (covered - matte).clamp(min=0)
+
+
+def _around(mask: Tensor, radius: float) -> Tensor:  # (1, h / COARSE, w / COARSE)
+    """A mask and, softly, what lies within `radius` pixels of it."""
+    cells = radius / COARSE
+    grown = dilated(F.max_pool2d(mask[None], COARSE, ceil_mode=True)[0], max(1, round(cells)))
+    return blur(grown[None], max(0.3 * cells, 0.5))[0]
+
+
+def _spread(canvas: Canvas, matte: Tensor, place: Window, twice: Tensor, beside: Tensor) -> None:
+    """Give pixels seen twice the colour and the matte of those around them that are beside the face, too."""
+    rows, columns = canvas.region(place)
+    photo = torch.cat((canvas.image, matte))[:, rows, columns]
+    work = F.avg_pool2d(photo[None], canvas.scale, ceil_mode=True)
+    around = harmonic(work, (beside * (twice == 0))[None])
+    around, twice = (resize(part, canvas.scale, photo.shape[-2:])[0] for part in (around, twice[None]))
+    photo = torch.lerp(photo, around, twice)
+    canvas.image[:, rows, columns], matte[:, rows, columns] = photo[:3], photo[3:]
 
 
 def _label(scene: Scene, canvas: Canvas) -> None:

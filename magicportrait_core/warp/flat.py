@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..head.model import HeadModel
-from ..head.skinning import axis_angle_to_matrix
 from ..tracking.track import FaceTrack
+from .personal import in_head_space
 
 OUTLINE = (127, 356, 234, 454, 93, 323, 132, 361)  # landmarks along the sides of the face, temple to jaw
 KEPT = 0.3  # of the depth behind the face
@@ -28,12 +28,10 @@ def flattening_offsets(
     shows them where it did."""
     posed = head.vertices(track.shape, track.expression[:1], track.pose[:1], offsets)
     points = track.camera[:1].to_camera(posed)[0]
-    turn = track.camera.view[0, :, :3] @ axis_angle_to_matrix(track.pose[0, 0])
-    turn = (turn @ axis_angle_to_matrix(track.pose[0, 1])).to(points)
-    ahead = turn[:, 2]  # where the nose points
+    ahead = in_head_space(track, torch.eye(3, device=points.device))[:, 2]  # where the nose points
     marks = head.landmark_points(points[None])[0, list(OUTLINE)]
     behind = (marks @ ahead).mean() - points @ ahead  # metres behind the outline
     rays = points / points.norm(dim=-1, keepdim=True)
     step = (1 - kept) * behind.clamp(min=0) * rigidity
     towards = (rays @ ahead).clamp(max=-0.3)
-    return (step / towards)[:, None] * rays @ turn
+    return in_head_space(track, (step / towards)[:, None] * rays)

@@ -10,8 +10,8 @@ from torch import Tensor
 from ..head.model import LOWER_TEETH, TONGUE, UPPER_TEETH
 from .anatomy import LIPS_MIDDLE, MOUTH_CLASS
 from .field import Window, plane_flow, window_around
-from .fill import blur, pixel_centres, pull_push, ramp, resize, smoothstep
-from .layers import Layer, sample_photo
+from .fill import blur, dilated, pixel_centres, pull_push, ramp, resize, smoothstep
+from .layers import Canvas, Layer, sample_photo
 from .motion import SkullMotion
 from .openings import Opening, keep_out
 from .scene import Scene
@@ -20,6 +20,9 @@ from .sources import MOUTH
 from .surface import VisibleSurface
 
 ROOM = 0.10  # face widths around the lips
+SLIT = 0.02  # face widths between the lips of a mouth that still looks shut
+SHARE = (0.4, 0.7)  # of an opening in its surroundings of that size: a slit, an opening
+LINE = 0.75  # light between shut lips, of that on them
 EDGE = 0.8  # pixels of softness between lip and mouth
 TEETH_BEHIND_LIPS = 0.006  # metres
 STRETCH = (0.01, 0.035)  # face widths by which the photo's own teeth may be stretched: all, none
@@ -66,8 +69,8 @@ class MouthLight:
         return self.seen(self.skin.mean().sqrt() * self.skin.sqrt() * self.skin.new_tensor(GUM))
 
 
-def mouth_layer(scene: Scene, opening: Opening) -> Layer | None:
-    """Everything between the lips; None when the mouth is closed."""
+def mouth_layer(scene: Scene, opening: Opening, canvas: Canvas) -> Layer | None:
+    """Everything between the lips; None when the mouth is closed. A slit is a line between the lips."""
     source, surface, near = scene.source, scene.surface, scene.near
     chosen = (source.anatomy.classes[surface.triangle] == MOUTH_CLASS).nonzero().squeeze(1)
     if len(chosen) < 4:
@@ -81,12 +84,20 @@ def mouth_layer(scene: Scene, opening: Opening) -> Layer | None:
     colour, covered = shaded[:3], shaded[3:]
     colour = pull_push(colour[None], covered[None])
     colour = blur(colour, 0.006 * source.face_width)[0]
+    lip = pull_push(canvas.work(box.inside(scene.window))[None], 1 - dilated(covered, 1)[None])[0]
+    colour = torch.lerp((lip + 1) * LINE - 1, colour, _wide(covered, SLIT * source.face_width))
     own, known = _own_teeth(source, opening, scene.head.skull, box)
     size = tuple(own.shape[-2:])
     colour = resize(colour[None], source.scale, size)[0]
     colour = torch.lerp(colour, own, resize(known[None], source.scale, size)[0])
     alpha = blur(covered[None], EDGE)[0]
     return Layer(box.inside(scene.window), colour, alpha, MOUTH, 1 - known)
+
+
+def _wide(covered: Tensor, height: float) -> Tensor:  # (1, h, w) 0..1
+    """Where an opening is higher than `height` pixels, softly."""
+    inside = smoothstep(*SHARE, blur(covered[None], height / 2)[0])
+    return dilated(inside, max(1, round(height / 2)))
 
 
 def _shade(source: WarpSource, inside: VisibleSurface, normals: Tensor, lips: float) -> Tensor:  # (P, 3)

@@ -18,7 +18,7 @@ from .source import WarpSource
 RIGHT_EYE, LEFT_EYE, LIPS = range(3)
 CONTOURS = (RIGHT_EYE_OPENING, LEFT_EYE_OPENING, INNER_LIPS)
 MAP_OF = (1, 2, 3)  # rows of WarpSource.maps
-MARGIN = 0.006  # face widths kept between what is sampled and the contour
+MARGINS = (0.006, 0.006, 0.018)  # face widths kept between what is sampled and the contour
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def keep_out(
     if opening.change == 0 or not len(pixels):
         return pixels
     distance, normal = distance_and_normal(source.maps[MAP_OF[opening.which]], pixels)
-    margin = MARGIN * source.face_width
+    margin = MARGINS[opening.which] * source.face_width
     if inside:
         excess = -(distance + margin).clamp(min=0)
     else:
@@ -85,7 +85,7 @@ def keep_skin_out(
         if opening.change == 0:
             continue
         contour = source.landmarks[list(CONTOURS[opening.which])]
-        room = 2 * MARGIN * source.face_width + 1
+        room = 2 * MARGINS[opening.which] * source.face_width + 1
         close = (pixels > contour.amin(0) - room).all(1) & (pixels < contour.amax(0) + room).all(1) & is_skin
         index = close.nonzero().squeeze(1)
         pixels = pixels.index_copy(0, index, keep_out(source, pixels[index], opening))

@@ -13,6 +13,7 @@ from ..head.model import HeadModel
 from ..head.skinning import vertex_normals
 from ..rendering.camera import Camera
 from ..rendering.flow import facing
+from ..rendering.fragments import Fragments
 from ..rendering.rasterizer import rasterize
 from ..tracking.track import FaceTrack
 from .anatomy import (
@@ -31,18 +32,21 @@ from .anatomy import (
 )
 from .blink import BlinkLimit, blink_limit
 from .fill import blur, dilated, pixel_centres, pull_push, resize, smoothstep
+from .flat import flattening_offsets
 from .options import WarpOptions
 from .person import matte_of
-from .flat import flattening_offsets
-from .personal import personal_offsets
+from .personal import outline_offsets, personal_offsets
 from .polygon import coverage, signed_distance
-from .profile import Profile, profile_of
 from .teeth import teeth_offsets
 from .two_layers import MatteSource, TwoLayers, split_layers
 
+BARE = 0.1  # of Anatomy.cheek from where the mesh is bare skin
 COARSE = 4  # work pixels per cell of the smooth maps
 EMPTY_DEPTH = 1e3  # metres, where the portrait has no mesh
-FACE_RIM = 0.05  # face widths inside the mesh's outline that may be hair or background in the photo
+SKIN_RIM = 0.008  # face widths inside the person's outline at which the mesh of bare skin ends
+FACE_RIM = 0.02  # face widths inside the mesh's outline that may be hair or background in the photo
+STRAND = 0.03  # face widths, half the least thickness of hair that stays beside skin that comes into view
+OUTLINE = 0.08  # face widths by which the mesh is pulled onto the person's outline, at most
 HAT = 0.35  # of the distance to the head above the eyes, of the full distance below the chin
 
 
@@ -75,7 +79,6 @@ class WarpSource:
     outline: Tensor  # (h, w) signed distance to the photo's face, work pixels
     maps: Tensor  # (4, h, w) depth, signed distance to right eye, left eye, inner lips (work pixels)
     moves: Tensor  # (2, h / COARSE, w / COARSE) how much it follows the skull; distance to the head
-    profile: Profile  # far outline of the face
     light: Tensor  # (3, h / COARSE, w / COARSE) low-frequency colour of the face, [-1, 1]
     skin: Tensor  # (3,) median skin colour
     lashes: Tensor  # (2, 3) dark colour along the right and the left upper lid
@@ -123,11 +126,7 @@ def prepare_warp(
     seen, marks = seen / scale, marks / scale
     width = _face_width(seen)
 
-    vertices = camera.to_camera(posed)
-    screen = camera.project_camera(vertices)
-    normals = vertex_normals(vertices, head.faces)
-    fragments = rasterize(screen, head.faces, camera.size, camera.projection == "perspective")
-    depth = torch.where(fragments.covered, fragments.depth, torch.full_like(fragments.depth, EMPTY_DEPTH))[0]
+    fragments = _rasterized(head, camera, posed)
     work = F.avg_pool2d(image[None], scale, ceil_mode=True)[0] if scale > 1 else image
 
     centres = pixel_centres(camera.size, image)
@@ -138,18 +137,35 @@ def prepare_warp(
     outline = signed_distance(seen[list(FACE_OVAL)], centres)
     oval = coverage(outline)
     face = oval * (torch.minimum(torch.minimum(*eyes), lips) > 1.0)
+    matte, origin = None, None
+    if person_mask is not None:
+        matte, origin = person_mask[None].to(image).clamp(0, 1), "mask"
+    elif options.layers:
+        covered = fragments.covered[0]
+        distance = _distance_to(covered, COARSE)
+        around = resize(distance[None, None], COARSE, tuple(covered.shape))[0, 0]
+        matte, origin = matte_of(image, outline, covered, around, scale, width, options.hair)
+    if options.layers:
+        person = _eroded(F.avg_pool2d(matte[None], scale, ceil_mode=True)[0], SKIN_RIM * width)[0] > 0.5
+        most = OUTLINE * scale * width
+        offsets = offsets + outline_offsets(
+            head, portrait, offsets, anatomy.cheek > BARE, person, scale, most
+        )
+        posed = head.vertices(portrait.shape, portrait.expression, portrait.pose, offsets)
+        marks = head.landmark_points(portrait.camera.project(posed))[0, :, :2] / scale
+        fragments = _rasterized(head, camera, posed)
+    vertices = camera.to_camera(posed)
+    normals = vertex_normals(vertices, head.faces)
+    depth = torch.where(fragments.covered, fragments.depth, torch.full_like(fragments.depth, EMPTY_DEPTH))[0]
     covered = fragments.covered[0]
-    bare = fragments.interpolate(anatomy.cheek[None, :, None], head.faces)[0, ..., 0] > 0.5
+    bare = fragments.interpolate(anatomy.cheek[None, :, None], head.faces)[0, ..., 0] > BARE
     distance = _distance_to(covered, COARSE)
     rigidity = fragments.interpolate(anatomy.rigidity[None, :, None], head.faces)[0, ..., 0]
     layers, follows = None, distance
     if options.layers:
-        around = resize(distance[None, None], COARSE, tuple(covered.shape))[0, 0]
-        if person_mask is None:
-            matte, origin = matte_of(image, outline, covered, around, scale, width, options.hair)
-        else:
-            matte, origin = person_mask[None].to(image).clamp(0, 1), "mask"
-        layers = split_layers(image, matte, _well_inside(bare, width), scale * width, origin)
+        beside = _opened(F.avg_pool2d(matte[None], scale, ceil_mode=True)[0] * ~bare, STRAND * width)
+        parts = torch.cat((_eroded(bare[None].float(), FACE_RIM * width), beside))
+        layers = split_layers(image, matte, parts, scale * width, origin)
         follows = distance * _nearness_above(seen, distance)
     return WarpSource(
         head=head,
@@ -163,7 +179,7 @@ def prepare_warp(
         offsets=offsets,
         blink=blink_limit(head, portrait.shape, offsets),
         vertices=vertices[0],
-        screen=screen[0],
+        screen=camera.project_camera(vertices)[0],
         facing=facing(vertices, normals, camera.projection == "perspective")[0],
         landmarks=seen,
         mesh_landmarks=marks,
@@ -171,12 +187,16 @@ def prepare_warp(
         outline=outline,
         maps=torch.stack((depth, *eyes, lips)),
         moves=torch.stack((_carried(rigidity, covered, distance), follows)),
-        profile=profile_of(seen, bare, width),
         light=_low_frequencies(work, face, 0.08 * width),
         skin=_median_colour(work, face),
         lashes=torch.stack([_colour_at(work, seen[list(points)], 0.25) for points in UPPER_LIDS]),
         layers=layers,
     )
+
+
+def _rasterized(head: HeadModel, camera: Camera, posed: Tensor) -> Fragments:
+    screen = camera.project_camera(camera.to_camera(posed))
+    return rasterize(screen, head.faces, camera.size, camera.projection == "perspective")
 
 
 def _check(head: HeadModel, image: Tensor, portrait: FaceTrack) -> None:
@@ -214,10 +234,13 @@ def _check_mask(image: Tensor, mask: Tensor | None) -> None:
         raise ValueError("person_mask is black everywhere; paint the person white, or disconnect the mask")
 
 
-def _well_inside(bare: Tensor, face_width: float) -> Tensor:  # (1, h, w) 0..1
-    """Bare skin of the mesh further from its outline than the mesh may be wrong."""
-    radius = max(1, round(FACE_RIM * face_width))
-    return 1 - dilated(1 - bare[None].float(), radius)
+def _eroded(mask: Tensor, radius: float) -> Tensor:  # (1, h, w)
+    return 1 - dilated(1 - mask, max(1, round(radius)))
+
+
+def _opened(mask: Tensor, radius: float) -> Tensor:  # (1, h, w)
+    """Without what is thinner than twice the radius: wisps, glasses."""
+    return dilated(_eroded(mask, radius), max(1, round(radius)))
 
 
 def _nearness_above(marks: Tensor, cells: Tensor) -> Tensor:  # (h / COARSE, 1)

@@ -38,7 +38,7 @@ class TwoLayers:
     plate: Tensor  # (3, H, W) in [-1, 1], the still background
     residual: Tensor  # (3, H, W), what the two leave of the photo
     filled: Tensor  # (1, H, W) 0 or 1, where the plate is made up
-    face: Tensor  # (1, h, w) 0..1, work pixels, bare skin well within the photo's face
+    parts: Tensor  # (2, h, w) 0..1, work pixels: skin well within the face; hair beside it
     room: int  # photo pixels
     origin: MatteSource
 
@@ -58,7 +58,7 @@ class TwoLayers:
 def split_layers(
     image: Tensor,  # (3, H, W) in [-1, 1]
     matte: Tensor,  # (1, H, W) 0..1
-    face: Tensor,  # (1, h, w) 0..1, work pixels
+    parts: Tensor,  # (2, h, w) 0..1, work pixels
     face_width: float,  # photo pixels
     origin: MatteSource,
 ) -> TwoLayers:
@@ -72,7 +72,7 @@ def split_layers(
     room = min(max(1, round(ROOM * face_width)), min(image.shape[-2:]) - 1)
     sides = (room, room, room, room)
     moving = F.pad(torch.cat((foreground, matte))[None], sides, mode="replicate")[0]
-    return TwoLayers(moving, plate, residual, filled, face, room, origin)
+    return TwoLayers(moving, plate, residual, filled, parts, room, origin)
 
 
 def _foreground(image: Tensor, matte: Tensor, cell: int) -> Tensor:  # (3, H, W)

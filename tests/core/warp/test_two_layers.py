@@ -67,7 +67,7 @@ def test_a_hair_before_a_wall_keeps_its_own_colour():
     matte[:, :, :28] = 1
     matte[:, :, 28:32] = 0.5
     photo = green[:, None, None] + matte * (red - green)[:, None, None]
-    layers = split_layers(photo, matte, torch.zeros(1, 40, 60), 40.0, "mask")
+    layers = split_layers(photo, matte, torch.zeros(2, 40, 60), 40.0, "mask")
     fringe = layers.foreground[:, 20, 28:32].mean(1)
     torch.testing.assert_close(fringe, red, rtol=0, atol=0.3)
     assert layers.plate[1, 20, 29] > 0.5 and layers.plate[0, 20, 29] < -0.5
