@@ -112,6 +112,7 @@ def align(
         found=driving.found,
         error=torch.full_like(driving.error, torch.nan),
         landmarks=None,
+        covered=None,
     )
     warnings = _warnings(track, portrait, driving, turned, limited, clipped)
     return Alignment(track, warnings, neutral, not relative or turned)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..head.skinning import axis_angle_to_matrix
+from .covers import ZONE_NAMES
 from .missing import format_ranges, frame_ranges
 from .rotations import euler_degrees
 from .track import FaceTrack
@@ -46,6 +47,7 @@ def track_warnings(track: FaceTrack, num_faces: Tensor | None = None) -> list[st
             "they hold "
             "filled-in values: cut them away or cover them"
         )
+    said += _covers(track)
     cuts = suspected_cuts(track)
     if cuts:
         said.append(
@@ -94,6 +96,19 @@ def track_warnings(track: FaceTrack, num_faces: Tensor | None = None) -> list[st
             "picture gives a better one"
         )
     return said
+
+
+def _covers(track: FaceTrack) -> list[str]:
+    """Which parts of the face something covers, and in which frames."""
+    if track.covered is None or track.num_frames < 2:
+        return []
+    covered = track.covered.cpu() & track.found.cpu()[:, None]
+    return [
+        f"{name} covered in {int(frames.sum())} of {track.num_frames} frames "
+        f"({format_ranges(frame_ranges(frames))}): bridged from the frames around"
+        for name, frames in zip(ZONE_NAMES, covered.T, strict=True)
+        if bool(frames.any())
+    ]
 
 
 def suspected_cuts(track: FaceTrack) -> list[int]:
