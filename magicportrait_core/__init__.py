@@ -38,6 +38,7 @@ _HOMES = {
     "embed_prompt": "text",
     "ReenactOptions": "render_options",
     "Reenactment": "pipeline",
+    "preview": "pipeline",
     "reenact": "pipeline",
     "animate": "pipeline",
     "decode_clip": "pipeline",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 BUILT_IN = "small"  # what people call it: ModelConfig.name, and the folder's
+PREVIEW = "preview"  # what people say for no networks at all
+DEFAULT = PREVIEW  # the better of the two; training/small/README.md has the comparison
 _FOLDER = Path(__file__).with_name("assets") / BUILT_IN
 
 

@@ -2,7 +2,8 @@
 
     python -m magicportrait_core reenact --portrait me.jpg --driving her.mp4 --output out.mp4
 
-uses the small model that is built in. The released one:
+moves the photo itself, without networks. --model small repairs that by the small model that is built in. The
+released one:
 
     python -m magicportrait_core reenact --portrait me.jpg --driving her.mp4 --output out.mp4 \\
         --model FOLDER --vae FILE --clip clip_l.safetensors
@@ -17,11 +18,13 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .built_in import BUILT_IN, built_in_model
+from .built_in import BUILT_IN, DEFAULT, PREVIEW, built_in_model
 from .packages import check_diffusers
 
 if TYPE_CHECKING:
@@ -29,8 +32,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .media.video import VideoReader
+    from .pipeline import Reenactment, ReenactOptions
+    from .progress_bars import ProgressBars
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+OF_NETWORKS = (  # options of reenact that say nothing to the preview
+    *("vae", "clip", "text", "size", "steps", "guidance_scale", "guidance_strength", "map", "seed", "plan"),
+    *("overlap", "window_frames", "coupling", "round_tokens", "dtype", "windows_per_batch", "save_every"),
+    "anew",
+)
 VIDEO_FILES = (".mp4", ".mov", ".mkv")
 
 
@@ -39,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        check_diffusers()
+        if not is_preview(options.model):
+            check_diffusers()
         return options.run(options)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
@@ -70,41 +81,30 @@ def parser() -> argparse.ArgumentParser:
 
 def run_reenact(given: argparse.Namespace) -> int:
     """The reenact command: checks what is cheap to check, loads, renders, writes."""
-    from .autoencoder import load_vae
-    from .checkpoints.loading import load_model
     from .devices import choose_device
     from .head.assets import load_head
     from .media.image import load_image
     from .media.video import write_video
-    from .pipeline import reenact
+    from .pipeline import preview
     from .progress_bars import ProgressBars
 
     begun = time.monotonic()
     check_output(given.output)
     device = choose_device(given.device)
+    if is_preview(given.model):
+        check_preview(given)
     portrait, driving, head = load_image(given.portrait), open_driving(given), load_head(given.head)
-    alignment, options = alignment_of(given), options_of(given)
-    text, folder = text_embedding(given.text, given.clip), model_folder(given.model)
-    vae, bars = load_vae(given.vae) if given.vae else None, ProgressBars()
-    model = load_model(
-        folder, dtype_of(given.dtype, device), on_step=lambda done, total: bars("load", done, total)
-    )
-    if text is None and model.text is None:
-        raise ValueError(f"{folder.name} holds no text embedding; give --clip clip_l.safetensors")
-    if given.anew:
-        options.state_file.unlink(missing_ok=True)
+    alignment, options, bars = alignment_of(given), options_of(given), ProgressBars()
+    render = preview if is_preview(given.model) else with_networks(given, options, device, bars)
     try:
-        result = reenact(
+        result = render(
             portrait,
             driving,
-            model,
-            vae,
-            text,
-            options,
+            options=options,
             head=head,
             alignment=alignment,
-            device=device,
             on_progress=bars,
+            on_warning=bars.note,
         )
         sound = None if given.no_sound else given.driving
         count = write_video(given.output, result.frames, result.fps, sound, given.start)
@@ -118,10 +118,28 @@ def run_reenact(given: argparse.Namespace) -> int:
         for path in (options.features_file, options.warp_file):
             path.unlink(missing_ok=True)
     options.state_file.unlink(missing_ok=True)
-    for warning in result.warnings:
-        print(f"note: {warning}", file=sys.stderr)
     print(f"{given.output}: {count} frames, {result.fps:g} fps, made in {time.monotonic() - begun:.0f} s")
     return 0
+
+
+def with_networks(
+    given: argparse.Namespace, options: ReenactOptions, device: torch.device, bars: ProgressBars
+) -> Callable[..., Reenactment]:
+    """`pipeline.reenact` with the networks of a command, loaded."""
+    from .autoencoder import load_vae
+    from .checkpoints.loading import load_model
+    from .pipeline import reenact
+
+    text, folder = text_embedding(given.text, given.clip), model_folder(given.model)
+    vae = load_vae(given.vae) if given.vae else None
+    model = load_model(
+        folder, dtype_of(given.dtype, device), on_step=lambda done, total: bars("load", done, total)
+    )
+    if text is None and model.text is None:
+        raise ValueError(f"{folder.name} holds no text embedding; give --clip clip_l.safetensors")
+    if given.anew:
+        options.state_file.unlink(missing_ok=True)
+    return partial(reenact, model=model, vae=vae, text=text, device=device)
 
 
 def run_convert(given: argparse.Namespace) -> int:
@@ -173,6 +191,22 @@ def open_driving(given: argparse.Namespace) -> VideoReader:
 def model_folder(name: Path) -> Path:
     """The folder of --model; "small" is the built-in one unless there is a folder of that name."""
     return built_in_model() if name == Path(BUILT_IN) and not name.is_dir() else name
+
+
+def is_preview(name: Path) -> bool:
+    """True for --model preview, unless there is a folder of that name."""
+    return name == Path(PREVIEW) and not name.is_dir()
+
+
+def check_preview(given: argparse.Namespace) -> None:
+    """Raises ValueError for options that only networks understand."""
+    usual = parser().parse_args(["reenact", "--portrait", "-", "--driving", "-", "--output", "-"])
+    changed = [name for name in OF_NETWORKS if getattr(given, name) != getattr(usual, name)]
+    if changed:
+        raise ValueError(
+            f"--{changed[0].replace('_', '-')} is for networks and --model preview has none; choose "
+            f"--model {BUILT_IN} or a folder, or leave the option out"
+        )
 
 
 def text_embedding(text: Path | None, clip: Path | None) -> Tensor | None:
@@ -254,8 +288,9 @@ def _add_reenact(command: argparse.ArgumentParser) -> None:
     add("--portrait", type=Path, required=True, metavar="FILE", help="picture of one person")
     add("--driving", type=Path, required=True, metavar="FILE", help="video of a face; its sound is kept")
     add("--output", type=Path, required=True, metavar="FILE", help="the result, an .mp4")
-    help = "released, converted or trained networks; small, the default, is built in"
-    add("--model", type=Path, default=Path(BUILT_IN), metavar="FOLDER", help=help)
+    help = "preview, the default: the photo itself is moved, without networks; small: repaired by the model "
+    help += "that is built in; or a folder of released, converted or trained networks"
+    add("--model", type=Path, default=Path(DEFAULT), metavar="NAME", help=help)
     add("--vae", type=Path, metavar="FILE", help="SD 1.5's VAE, or a whole checkpoint; small needs none")
     add("--head", default="open_head", metavar="FILE", help="another head model than the built-in one")
     _add_text(command)
@@ -264,11 +299,14 @@ def _add_reenact(command: argparse.ArgumentParser) -> None:
     add("--frames", type=int, metavar="N", help="use at most N frames")
     add("--fps", type=float, help="resample the video to this rate")
     add("--alignment", choices=("auto", "absolute", "relative"), default="auto")
-    help = "strength, head, jaw, mouth, brows, lids, gaze=0 (portrait's) to 1 (driver's); may be repeated"
+    help = (
+        "strength, head, jaw, mouth, brows, lids, gaze=0 (portrait's) to 1 (driver's), own_expression=0 to "
+        "1; may be repeated"
+    )
     add("--motion", type=strength, action="append", default=[], metavar="NAME=NUMBER", help=help)
     add = command.add_argument_group("sampling").add_argument
     add("--size", type=int, metavar="PIXELS", help="shorter side of the working size; as trained")
-    help = "shorter side of the result, at most, of models that correct a warp of the portrait; 512"
+    help = "shorter side of the result, at most, of preview and small, which keep the photo's size; 512"
     add("--output-size", type=int, metavar="PIXELS", help=help)
     add("--steps", type=int, metavar="N", help="the model's usual number: 20 of the released one, 1 of small")
     help = "1 is off and takes half the time; 3.5 with the released model, 1 with small"

@@ -1,10 +1,8 @@
 """A small network's picture on a large warp (facts/SMALL_MODEL.md 6).
 
-On the head, what the network adds to the warp at the working size is enlarged and added. Beside the head only
-two things can be true, the warp, which takes hair along, and the still portrait, whose background stays: the
-network's picture says how much of each, and both are at hand at full size, so nothing gets hazy. Only the
-warp is left where the portrait shows the head itself, which is no background, and where a head that moves
-away uncovers what nobody saw.
+On the head, what the network adds to the warp at the working size is enlarged and added: within limits, as
+far as the warp keeps its contrast, and as far as such corrections came nearer to the truth when they were
+measured. Beside the head the result is the warp, which knows the background.
 """
 
 from __future__ import annotations
@@ -13,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .contrast import contrast_share
 from .resampling import resized_smoothly
+from .trust import TRUST, Trust
 from .warp.sources import FILLED, MOUTH, OUTSIDE, PHOTO, STRETCHED
 from .warped_portrait import WarpedPortrait
 
@@ -25,26 +25,40 @@ STRETCHED_REACH, LARGEST_STRETCHED = 3, 48 / 127.5  # the same of skin that the 
 LEAST_MASS = 1e-3  # share of a pixel that counts, below which there is nothing to divide by
 TEETH_REACH = 2  # pixels beside the made-up inside of a mouth where what the photo shows may be teeth
 TEETH_MARGIN = 8 / 127.5  # by which they change
-ALIKE = 0.005  # squared distance of two colours that are hard to tell apart
+CONTRAST_REACH = 4  # pixels around each that keep their contrast: 9 of a face that is some 60 wide
 YCOCG = ((0.25, 0.5, 0.25), (0.5, 0.0, -0.5), (-0.25, 0.5, -0.25))  # Malvar and Sullivan 2003, from RGB
 
 
 def corrected(
     warped: WarpedPortrait,  # 1 frame
     picture: Tensor,  # (3, h, w) in [-1, 1], what the network makes of it at the working size
+    trust: Trust | None = TRUST,  # None: all of what limits and contrast allow, for measuring
 ) -> Tensor:  # (3, H, W) in [-1, 1], of the warp's size
     """The warp with the network's correction; the warp itself, bit for bit, where the network agrees with it,
-    and beside the head where it is the still portrait."""
+    where it is not trusted, and beside the head."""
+    large, inside = _levels(warped.warp_levels), _head(warped.labels)
+    added = enlarged_within(*proposed(warped, picture, trust), inside)
+    return (large + contrast_share(added, large, inside) * added)[0].clamp(-1, 1)
+
+
+def proposed(
+    warped: WarpedPortrait,  # 1 frame
+    picture: Tensor,  # (3, h, w) in [-1, 1]
+    trust: Trust | None = None,
+) -> tuple[Tensor, Tensor]:  # (1, 3, h, w) added to the warp; (1, 1, h, w) 0 or 1, the head
+    """What the network adds on the head at the working size.
+
+    Skin keeps the contrast that the warp has around each pixel. Networks that have not learned a case answer
+    with something near the mean of all cases, and that is a picture of less contrast; by the mean squared
+    error it even looks right where the warp is a pixel off, as any blur does. The made-up inside of a mouth
+    has no contrast of its own to keep.
+    """
     small = warped.resized(tuple(picture.shape[-2:]))
-    warp, still = _levels(small.warp_levels), _levels(small.portrait[None])
-    added = believed(picture[None], warp, small.labels) - warp
-    share = share_of(still, picture[None], warp)
-    added = enlarged_within(added, _head(small.labels), _head(warped.labels))
-    share = enlarged_within(share, _beside(small.labels), _beside(warped.labels)).clamp(0, 1)
-    if warped.backdrop is not None:
-        share = share * (warped.backdrop[None] / 255)
-    large, behind = _levels(warped.warp_levels), _levels(warped.portrait[None])
-    return (large + added + share * (behind - large))[0].clamp(-1, 1)
+    warp, head, mouth = _levels(small.warp_levels), _head(small.labels), small.labels == MOUTH
+    added = head * (believed(picture[None], warp, small.labels) - warp)
+    share = contrast_share(added, warp, head * ~mouth, CONTRAST_REACH)
+    added = torch.where(mouth, added, share * added)
+    return added if trust is None else added * trust.of(small.turn, small.labels), head
 
 
 def believed(
@@ -79,19 +93,6 @@ def enlarged_within(
     return large * resized_smoothly(inside * values, size) / mass.clamp(min=LEAST_MASS)
 
 
-def share_of(
-    still: Tensor,  # (N, 3, h, w) in [-1, 1], as all three
-    picture: Tensor,  # of the network
-    warp: Tensor,
-) -> Tensor:  # (N, 1, h, w) 0..1
-    """How far the picture has gone from the warp towards the still portrait, of the pixels around each."""
-    way = still - warp
-    along = ((picture - warp) * way).sum(1, keepdim=True)
-    length = way.square().sum(1, keepdim=True)
-    along, length = (functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False) for x in (along, length))
-    return (along / (length + ALIKE)).clamp(0, 1)
-
-
 def _near(values: Tensor, shown: Tensor, reach: int) -> Tensor:
     """Values no further than the margin from what is shown around; (N, 3, h, w), of YCoCg."""
     margin = values.new_tensor(MARGIN)[:, None, None]
@@ -104,10 +105,6 @@ def _largest_around(values: Tensor, reach: int) -> Tensor:
 
 def _head(labels: Tensor) -> Tensor:
     return ((labels != OUTSIDE) & (labels != FILLED)).float()
-
-
-def _beside(labels: Tensor) -> Tensor:
-    return (labels == OUTSIDE).float()
 
 
 def _levels(levels: Tensor) -> Tensor:

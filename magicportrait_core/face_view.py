@@ -101,8 +101,7 @@ class ViewedWarp:
 
     def __getitem__(self, frames: slice) -> WarpedPortrait:
         part, cut = self.warped[frames], self.view.cut
-        backdrop = None if part.backdrop is None else cut(part.backdrop)
-        return WarpedPortrait(cut(part.portrait), cut(part.warp_levels), cut(part.labels), backdrop)
+        return WarpedPortrait(cut(part.portrait), cut(part.warp_levels), cut(part.labels), part.turn)
 
     def paste(
         self,

@@ -1,6 +1,7 @@
 """The whole method: one portrait and a driving video in, the moving portrait out.
 
-`reenact` is the method from start to end, `animate` its second half, the diffusion, from guidance maps on.
+`preview` moves the photo itself, by geometry alone. `reenact` is the method from start to end, `animate` its
+second half, the diffusion, from guidance maps on.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from .render_options import (
 )
 from .tracking.landmarker import load_landmarker
 from .tracking.tracker import TrackingOptions, track_face, track_portrait
+from .warp.clip import warp_clip
 from .warp.source import prepare_warp
 from .warped_portrait import record_warp
 
@@ -55,10 +57,12 @@ if TYPE_CHECKING:
     from .pixel_unshuffle import PixelUnshuffle
     from .tracking.landmarker import Landmarker
     from .tracking.track import FaceTrack
+    from .warp.source import WarpSource
     from .warped_portrait import WarpedSource
 
 Stage = Literal["track", "fit", "warp", "guidance", "sample", "decode"]
 OnProgress = Callable[[Stage, int, int], None]  # done, of how many (0: not known); may raise to cancel
+OnWarning = Callable[[str], None]  # each of Reenactment.warnings, before the long work starts
 
 
 def ignore(*_: Any) -> None:
@@ -67,12 +71,39 @@ def ignore(*_: Any) -> None:
 
 @dataclass(frozen=True)
 class Reenactment:
-    """The result of `reenact`; frames are decoded while they are taken."""
+    """The result of `preview` or `reenact`; frames are made while they are taken."""
 
     frames: Iterator[Tensor]  # (3, H, W) in [-1, 1] each, of the portrait's aspect
     num_frames: int
     fps: float  # the driving video's
-    warnings: tuple[str, ...]  # motion that a single portrait can hardly show
+    warnings: tuple[str, ...]  # motion that is held back, or that a single portrait can hardly show
+
+
+@torch.no_grad()
+def preview(
+    portrait: Tensor,  # (3, H, W) in [-1, 1]
+    driving: VideoReader,
+    options: ReenactOptions | None = None,  # of which the size of the result counts
+    *,
+    head: HeadModel | None = None,  # None: the built-in one
+    landmarker: Landmarker | None = None,  # None: the built-in one
+    alignment: StructuredFaceAlignment | None = None,
+    tracking: TrackingOptions | None = None,
+    on_progress: OnProgress = ignore,
+    on_warning: OnWarning = ignore,
+) -> Reenactment:
+    """The portrait moved by the flow of the head: no networks but the tracker's, no package but torch's.
+
+    Raises ValueError with one sentence for input that cannot work.
+    """
+    portrait = resize(portrait, output_size(picture_size(portrait), options or ReenactOptions()))
+    told = {"on_progress": on_progress, "on_warning": on_warning}
+    motion = _transferred(portrait, driving, True, head, landmarker, alignment, tracking, **told)
+    frames = warp_clip(
+        motion.source, motion.aligned, on_frame=lambda done, total: on_progress("warp", done, total)
+    )
+    track = motion.aligned
+    return Reenactment((frame.image for frame in frames), track.num_frames, track.fps, motion.warnings)
 
 
 @torch.no_grad()
@@ -90,6 +121,7 @@ def reenact(
     tracking: TrackingOptions | None = None,
     device: torch.device | str | None = None,  # where the networks run; None: where they are
     on_progress: OnProgress = ignore,
+    on_warning: OnWarning = ignore,
 ) -> Reenactment:
     """The portrait with the driver's expression and head motion.
 
@@ -105,8 +137,57 @@ def reenact(
     # What cannot be sampled is refused before the work begins.
     working_size((1, 1) if on_face else picture_size(portrait), config, options.shorter_side)
 
+    told = {"on_progress": on_progress, "on_warning": on_warning}
+    motion = _transferred(portrait, driving, config.reads_warp, head, landmarker, alignment, tracking, **told)
+    head, track, still, warped = motion.head, motion.aligned, portrait, None
+    if motion.source is not None:
+        warped = record_warp(
+            motion.source,
+            track,
+            on_frame=lambda done, total: on_progress("warp", done, total),
+            store=options.warp_file,
+        )
+    if on_face:
+        warped = ViewedWarp(warped, face_view(head, track))
+        track, still = warped.view.cut_track(track), warped.view.cut(portrait)
+    appearance = appearance_from_portrait(head, motion.portrait, portrait)
+    size = working_size(picture_size(still), config, options.shorter_side)
+    maps = RenderedMaps(head, track, appearance, map_size(picture_size(still), size))
+
+    told = {"device": device, "on_progress": on_progress}
+    latents = animate(still, maps, model, vae, text, options, warped=warped, **told)
+
+    frames = decode_clip(latents, model, vae, picture_size(still), warped=warped if on_face else None, **told)
+    frames = warped.paste(frames) if on_face else frames
+    return Reenactment(frames, latents.shape[1], track.fps, motion.warnings)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What every renderer starts from."""
+
+    head: HeadModel
+    portrait: FaceTrack  # 1 frame, of the portrait itself
+    source: WarpSource | None  # the portrait made ready for the warp, where that is asked for
+    aligned: FaceTrack  # the portrait's head with the driver's motion
+    warnings: tuple[str, ...]
+
+
+def _transferred(
+    portrait: Tensor,  # (3, H, W) in [-1, 1]
+    driving: VideoReader,
+    warps: bool,
+    head: HeadModel | None,
+    landmarker: Landmarker | None,
+    alignment: StructuredFaceAlignment | None,
+    tracking: TrackingOptions | None,
+    on_progress: OnProgress,
+    on_warning: OnWarning,
+) -> Transfer:
+    """Track both and align them; the portrait first, which takes a moment and may have no face."""
     head, landmarker = head or load_head(), landmarker or load_landmarker()
     portrait_track = track_portrait(portrait, landmarker, head, tracking)
+    source = prepare_warp(head, portrait, portrait_track) if warps else None
     driving_track = track_face(
         driving,
         landmarker,
@@ -116,28 +197,11 @@ def reenact(
         on_frame=lambda done: on_progress("track", done, driving.num_frames),
         on_step=lambda done, total: on_progress("fit", done, total),
     )
-    aligned = align(portrait_track, driving_track, alignment)
-    track, still, warped = aligned.track, portrait, None
-    if config.reads_warp:
-        warped = record_warp(
-            prepare_warp(head, portrait, portrait_track),
-            track,
-            on_frame=lambda done, total: on_progress("warp", done, total),
-            store=options.warp_file,
-        )
-    if on_face:
-        warped = ViewedWarp(warped, face_view(head, track))
-        track, still = warped.view.cut_track(track), warped.view.cut(portrait)
-    appearance = appearance_from_portrait(head, portrait_track, portrait)
-    size = working_size(picture_size(still), config, options.shorter_side)
-    maps = RenderedMaps(head, track, appearance, map_size(picture_size(still), size))
-
-    told = {"device": device, "on_progress": on_progress}
-    latents = animate(still, maps, model, vae, text, options, warped=warped, **told)
-
-    frames = decode_clip(latents, model, vae, picture_size(still), warped=warped if on_face else None, **told)
-    frames = warped.paste(frames) if on_face else frames
-    return Reenactment(frames, latents.shape[1], driving_track.fps, aligned.warnings)
+    aligned = align(portrait_track, driving_track, alignment, head)
+    warnings = aligned.warnings + (source.notes if source else ())
+    for warning in warnings:
+        on_warning(warning)
+    return Transfer(head, portrait_track, source, aligned.track, warnings)
 
 
 @torch.no_grad()

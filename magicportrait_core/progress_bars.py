@@ -38,6 +38,11 @@ class ProgressBars:
             self.bar.initial = self.bar.n = self.bar.last_print_n = done - 1
         self.bar.update(done - self.bar.n)
 
+    def note(self, sentence: str) -> None:
+        """Say something on a line of its own, between two stages."""
+        self.close()
+        print(f"note: {sentence}", file=self.out, flush=True)
+
     def close(self) -> None:
         """Leaves the last bar on the screen as it stands."""
         if self.bar is not None:

@@ -15,7 +15,7 @@ from .autoencoder import Autoencoder, check_vae
 from .denoiser import check_guidance
 from .diffusion.layout import Coupling
 from .diffusion.noise import frame_noise
-from .diffusion.schedule import ddim_schedule
+from .diffusion.schedule import check_steps
 from .diffusion.state import StateFile
 from .diffusion.windows import WindowPlan, plan_windows
 from .media.image import to_levels
@@ -65,7 +65,7 @@ class ReenactOptions:
 
     def __post_init__(self):
         check_guidance(1.0 if self.guidance_scale is None else self.guidance_scale, self.guidance_strength)
-        ddim_schedule(1 if self.steps is None else self.steps)
+        check_steps(1 if self.steps is None else self.steps)
         if self.output_side is not None and not 2 <= self.output_side <= LARGEST_SIDE:
             raise ValueError(f"output_side={self.output_side}; expected 2 to {LARGEST_SIDE} pixels")
         frame_noise(self.seed, (), (1, 1, 1))

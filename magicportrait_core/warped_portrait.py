@@ -15,7 +15,6 @@ from .mapped_tensors import room
 from .media.image import to_levels
 from .resampling import resized_labels, resized_levels
 from .warp.clip import warp_clip
-from .warp.field import backdrop
 from .warp.sources import MOUTH, OUTSIDE, PHOTO
 
 if TYPE_CHECKING:
@@ -42,9 +41,7 @@ class WarpedPortrait:
     portrait: Tensor  # (3, H, W) uint8, the still picture
     warp_levels: Tensor  # (F, 3, H, W) uint8, the picture moved by the flow
     labels: Tensor  # (F, 1, H, W) uint8, index into warp.sources.SOURCES
-    backdrop: Tensor | None = (
-        None  # (1, H, W) uint8, 255 where the portrait shows what stays; None: everywhere
-    )
+    turn: Tensor  # (F,) float32 degrees, WarpFrame.turn
 
     @property
     def num_frames(self) -> int:
@@ -56,7 +53,12 @@ class WarpedPortrait:
         return self.labels.shape[-2], self.labels.shape[-1]
 
     def __getitem__(self, frames: slice) -> WarpedPortrait:
-        return replace(self, warp_levels=self.warp_levels[frames], labels=self.labels[frames])
+        return replace(
+            self,
+            warp_levels=self.warp_levels[frames],
+            labels=self.labels[frames],
+            turn=self.turn[frames],
+        )
 
     def resized(self, size: tuple[int, int]) -> WarpedPortrait:
         """At another height and width: the still picture as resize_portrait does it, the warp as maps."""
@@ -64,7 +66,7 @@ class WarpedPortrait:
             resized_levels(self.portrait[None], size, Image.Resampling.LANCZOS)[0],
             resized_levels(self.warp_levels, size),
             resized_labels(self.labels, size),
-            self.backdrop if self.backdrop is None else resized_labels(self.backdrop[None], size)[0],
+            self.turn,
         )
 
     def maps(self) -> dict[str, Tensor]:  # (F, 3, H, W) uint8 each
@@ -82,16 +84,13 @@ def record_warp(
     """The portrait warped through a whole track, in 8 bits."""
     height, width = source.image.shape[-2:]
     kept = room((target.num_frames, 4, height, width), torch.uint8, store, "warped portrait")
+    turn = torch.zeros(target.num_frames)
     for i, frame in enumerate(warp_clip(source, target, on_frame)):
         kept[i, :3] = to_levels(frame.image).movedim(-1, 0)
         kept[i, 3] = frame.source_map.to("cpu", torch.uint8)
+        turn[i] = frame.turn
     still = to_levels(source.image).movedim(-1, 0)
-    return WarpedPortrait(still, kept[:, :3], kept[:, 3:], backdrop_levels(source))
-
-
-def backdrop_levels(source: WarpSource) -> Tensor:  # (1, H, W) uint8 on the CPU
-    """WarpedPortrait.backdrop of a portrait."""
-    return (backdrop(source)[None] * 255).round().to("cpu", torch.uint8)
+    return WarpedPortrait(still, kept[:, :3], kept[:, 3:], turn)
 
 
 def source_levels(

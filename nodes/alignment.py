@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MODES = ("auto", "relative", "absolute")
 CARRY = ("auto", "neck", "whole")
 NO_LIMIT = 180.0  # degrees
+OWN_EXPRESSION = 0.5
 OVERLAY_SIDE = 1024  # pixels, longer side of the overlay at most
 STRENGTHS = {
     "strength": "All motion of the driver together. 0 leaves the portrait exactly still, 1 transfers the "
@@ -87,6 +88,7 @@ class AlignIdentity(io.ComfyNode):
             category="MagicPortrait/tracking",
             description="Structured face alignment: keeps the portrait's face shape, place and camera, and "
             "takes the expression and head motion of the driving track.",
+            is_output_node=True,  # so that the host looks at the portrait before it tracks the video
             search_aliases=[
                 "liveportrait",
                 "face reenactment",
@@ -100,15 +102,20 @@ class AlignIdentity(io.ComfyNode):
             inputs=[
                 HeadTrackerSocket.Input("head_tracker", tooltip="The same tracker as for the driving video."),
                 io.Image.Input("portrait", tooltip="One picture of the person to animate."),
-                FaceTrackSocket.Input("driving", tooltip="The motion to transfer, from Track Driving Video."),
+                FaceTrackSocket.Input(
+                    "driving",
+                    lazy=True,  # asked for once the portrait is known to show a face: tracking takes longer
+                    tooltip="The motion to transfer, from Track Driving Video.",
+                ),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
                     default="auto",
-                    tooltip="'absolute' gives the portrait the driver's own poses and expressions, as in "
-                    "the paper. 'relative' adds the driver's change from a neutral frame to the portrait's "
-                    "own pose and expression. 'auto' is absolute for DECA + SMIRK, as released, and mostly "
-                    "relative for landmarks; the report says which.",
+                    tooltip="'auto' adds the driver's expression since its rest to the portrait's, opens "
+                    "mouth and eyes by the same share of each person's range, and turns the head softly as "
+                    "far as the photo allows; with DECA + SMIRK it is 'absolute', as released. 'relative' "
+                    "adds the driver's change from a neutral frame to the portrait's pose and expression. "
+                    "'absolute' gives the driver's own poses and expressions, as in the paper.",
                 ),
                 *strength_inputs(),
                 io.Int.Input(
@@ -116,8 +123,8 @@ class AlignIdentity(io.ComfyNode):
                     default=-1,
                     min=-1,
                     max=1_000_000,
-                    tooltip="For 'relative': the driving frame that counts as rest. -1 finds the calmest "
-                    "frontal frame.",
+                    tooltip="The driving frame from which turns are counted, in 'relative' expressions too. "
+                    "-1 finds the calmest frame that is turned most like the portrait.",
                 ),
                 io.Combo.Input(
                     "carry",
@@ -136,6 +143,17 @@ class AlignIdentity(io.ComfyNode):
                     tooltip="Landmarks of the portrait from Detect Face Landmarks (MediaPipe), used instead "
                     "of our own detector.",
                 ),
+                io.Float.Input(
+                    "own_expression",
+                    default=OWN_EXPRESSION,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
+                    tooltip="For 'auto': how much of the portrait's own look stays when the driver is at "
+                    "rest: a slight smile, narrow eyes, raised brows. 0 gives a plain face, 1 keeps most.",
+                ),
             ],
             outputs=[
                 FaceTrackSocket.Output("aligned", tooltip="The portrait's head, moving like the driver."),
@@ -144,6 +162,24 @@ class AlignIdentity(io.ComfyNode):
                 io.String.Output("report", tooltip="What was found, which mode was used, and warnings."),
             ],
         )
+
+    @classmethod
+    def check_lazy_status(
+        cls,
+        head_tracker: HeadTracker,
+        portrait: Tensor,
+        driving: HeadTrack | None = None,
+        face_landmarks: dict | None = None,
+        **others,
+    ) -> list[str]:
+        """Refuse a portrait without a face before the driving video is tracked for it."""
+        if driving is not None:
+            return []
+        face = {f.name: others[f.name] for f in fields(FaceRequest) if f.name in others}
+        with host.ordinary_tensors():
+            picture = host.one_picture(portrait, "portrait")
+            track_portrait(head_tracker, picture, FaceRequest(**face), face_landmarks)
+        return ["driving"]
 
     @classmethod
     def execute(
@@ -165,6 +201,7 @@ class AlignIdentity(io.ComfyNode):
         max_yaw: float = NO_LIMIT,
         max_change: float = NO_LIMIT,
         face_landmarks: dict | None = None,
+        own_expression: float = OWN_EXPRESSION,
         **face,
     ) -> io.NodeOutput:
         from ..magicportrait_core.alignment import StructuredFaceAlignment, align
@@ -183,6 +220,7 @@ class AlignIdentity(io.ComfyNode):
             follow_place=follow_place,
             max_yaw=max_yaw if max_yaw < NO_LIMIT else None,
             max_change=max_change if max_change < NO_LIMIT else None,
+            own_expression=own_expression,
         )
         with host.ordinary_tensors():
             picture = host.one_picture(portrait, "portrait")
@@ -190,7 +228,7 @@ class AlignIdentity(io.ComfyNode):
             portrait_track = head_tracker.with_head(found.track)
             if mode == "auto" and portrait_track.released and driving.released:
                 options = replace(options, mode="absolute")
-            aligned = align(found.track, driving.track, options)
+            aligned = align(found.track, driving.track, options, head_tracker.head)
             overlay = host.to_image(portrait_overlay(picture, head_tracker, found.track)[None])
         report = alignment_report(found.report, aligned, options, mode)
         return io.NodeOutput(
@@ -245,9 +283,9 @@ def alignment_report(portrait: str, aligned: Alignment, options: StructuredFaceA
     how = f"mode {options.mode}"
     if asked != options.mode:
         how += ", as the released system with DECA and SMIRK"
-    if aligned.neutral_frame is not None:
+    if options.mode == "auto":
+        how += f", expression since each person's rest, turn since driving frame {aligned.neutral_frame}"
+    elif aligned.neutral_frame is not None:
         how += f", change since driving frame {aligned.neutral_frame}"
-    if options.mode == "auto" and aligned.absolute_rotation:
-        how += ", head rotation taken from the driver as it is"
     lines = ["Portrait: " + portrait, f"Aligned {aligned.track.num_frames} frames: {how}"]
     return "\n".join(lines + [f"! {warning}" for warning in aligned.warnings])

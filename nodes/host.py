@@ -108,6 +108,14 @@ def one_picture(image: Tensor, name: str) -> Tensor:  # (3, H, W) in [-1, 1]
     return pictures[0]
 
 
+def one_mask(mask: Tensor, name: str) -> Tensor:  # (H, W) in [0, 1]
+    """The only mask of a MASK."""
+    mask = mask[None] if mask.ndim == 2 else mask
+    if mask.ndim != 3 or mask.shape[0] != 1:
+        raise ValueError(f"{name} has shape {tuple(mask.shape)}; expected one mask, (1, height, width)")
+    return mask[0].to(dtype=torch.float32, device="cpu")
+
+
 def to_image(pictures: Tensor) -> Tensor:
     """The host's IMAGE (F, H, W, 3) in [0, 1] of pictures (F, 3, H, W) in [-1, 1]."""
     levels = pictures.float().add(1).mul_(0.5).clamp_(0, 1)

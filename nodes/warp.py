@@ -106,6 +106,12 @@ class FlowWarpPreview(io.ComfyNode):
                     tooltip="At most this many frames go to source_map, evenly spread; saves memory with "
                     "long clips. 0 is all.",
                 ),
+                io.Mask.Input(
+                    "person_mask",
+                    optional=True,
+                    tooltip="White where the person is: what moves, before a background that stays still. "
+                    "The portrait's size. Without it a built-in network finds the person.",
+                ),
             ],
             outputs=[
                 io.Image.Output("image", tooltip="The moving portrait, one picture per frame."),
@@ -137,13 +143,14 @@ class FlowWarpPreview(io.ComfyNode):
         hair: float = 0.30,
         falloff: float = 0.90,
         map_frames: int = 0,
+        person_mask: Tensor | None = None,
     ) -> io.NodeOutput:
         from ..magicportrait_core.warp.options import WarpOptions
 
         options = WarpOptions(max_turn, max_yaw, mirror, mirrored_are_holes, hair=hair, falloff=falloff)
         with host.ordinary_tensors():
             check_same_head(portrait_track, aligned)
-            clip = warp_clip(portrait, portrait_track, aligned, options, map_frames)
+            clip = warp_clip(portrait, portrait_track, aligned, options, map_frames, person_mask)
         return io.NodeOutput(
             clip.images,
             clip.holes,
@@ -169,14 +176,14 @@ class WarpedClip:
         """Room for the frames of the portrait, with source maps of `shown` of them."""
         from ..magicportrait_core.face_view import ViewedWarp
         from ..magicportrait_core.media.image import to_levels
-        from ..magicportrait_core.warped_portrait import WarpedPortrait, backdrop_levels
+        from ..magicportrait_core.warped_portrait import WarpedPortrait
 
         height, width = source.image.shape[-2:]
         warped = WarpedPortrait(
             to_levels(source.image).movedim(-1, 0).contiguous(),
             torch.empty(frames, 3, height, width, dtype=torch.uint8),
             torch.empty(frames, 1, height, width, dtype=torch.uint8),
-            backdrop_levels(source),
+            torch.zeros(frames),
         )
         return cls(
             torch.empty(frames, height, width, 3),
@@ -193,10 +200,16 @@ class WarpedClip:
         self.holes[i] = host.to_mask(frame.hole[None])[0]
         self.warp.warped.warp_levels[i] = to_levels(frame.image).movedim(-1, 0)
         self.warp.warped.labels[i, 0] = frame.source_map.to("cpu", torch.uint8)
+        self.warp.warped.turn[i] = frame.turn
 
 
 def warp_clip(
-    portrait: Tensor, portrait_track: HeadTrack, aligned: HeadTrack, options: WarpOptions, map_frames: int
+    portrait: Tensor,
+    portrait_track: HeadTrack,
+    aligned: HeadTrack,
+    options: WarpOptions,
+    map_frames: int,
+    person_mask: Tensor | None = None,
 ) -> WarpedClip:
     from ..magicportrait_core.face_view import face_view
     from ..magicportrait_core.warp.compose import warp_frame
@@ -211,7 +224,8 @@ def warp_clip(
     if head.landmarks is None:  # DECA and SMIRK do without them
         head = with_landmarks(head, aligned.file)
     head, portrait = head.to(device), portrait_track.track.to(device)
-    source = host.interruptible(prepare_warp, head, picture, portrait, options)
+    mask = None if person_mask is None else host.one_mask(person_mask, "person_mask")
+    source = host.interruptible(prepare_warp, head, picture, portrait, options, mask)
     target = aligned.track.to(device)
     frames = target.num_frames
     shown = {frame: place for place, frame in enumerate(host.spread(frames, map_frames))}
@@ -225,11 +239,13 @@ def warp_clip(
         shares.append(source_shares(result.source_map))
         held.append(result.held)
         on_step(i + 1, frames, result.image)
-    clip.report = warp_report(shares, held, options)
+    clip.report = warp_report(shares, held, options, source.notes)
     return clip
 
 
-def warp_report(shares: list[dict[str, float]], held: list[float], options: WarpOptions) -> str:
+def warp_report(
+    shares: list[dict[str, float]], held: list[float], options: WarpOptions, notes: tuple[str, ...] = ()
+) -> str:
     """What the frames are made of, and how often the turn was held."""
     mean = {name: sum(share[name] for share in shares) / len(shares) for name in shares[0]}
     parts = ", ".join(f"{name} {100 * share:.1f} %" for name, share in mean.items() if share >= 5e-4)
@@ -242,4 +258,5 @@ def warp_report(shares: list[dict[str, float]], held: list[float], options: Warp
             f"max_yaw {options.max_yaw:g}); use a portrait that faces the way the driver does, or lower the "
             "head strength"
         )
+    lines += [f"! {note}" for note in notes]
     return "\n".join(lines)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor
+
+if TYPE_CHECKING:  # imported on use: the preview, which shares the pipeline, does without the package
+    from diffusers import DDIMScheduler
 
 TRAINING_STEPS = 1000
 RELEASED_STEPS = 20
@@ -58,9 +61,8 @@ def ddim_schedule(steps: int = RELEASED_STEPS) -> Schedule:
     one where `steps` does not divide 1000. The last step always ends clean; diffusers stops one timestep
     early (3 % noise) where 1000 / steps rounds up, as for 15 steps.
     """
-    if not 1 <= steps <= TRAINING_STEPS:
-        raise ValueError(f"steps={steps}; expected 1 to {TRAINING_STEPS}, the released pipeline takes 20")
-    scheduler = DDIMScheduler(**RELEASED_SETTINGS)
+    check_steps(steps)
+    scheduler = _released_scheduler()
     scheduler.set_timesteps(steps)
     timesteps = scheduler.timesteps[:steps]  # numpy's arange may give one too many
     alphas = scheduler.alphas_cumprod
@@ -77,8 +79,20 @@ def ddim_schedule(steps: int = RELEASED_STEPS) -> Schedule:
 
 def noise_levels() -> tuple[Tensor, Tensor]:
     """Signal and sigma of all 1000 training timesteps, (1000,) float32 each; the last is pure noise."""
-    alphas = DDIMScheduler(**RELEASED_SETTINGS).alphas_cumprod
+    alphas = _released_scheduler().alphas_cumprod
     return alphas.sqrt(), (1 - alphas).sqrt()
+
+
+def check_steps(steps: int) -> None:
+    """Raises ValueError for a number of steps that there is no schedule of."""
+    if not 1 <= steps <= TRAINING_STEPS:
+        raise ValueError(f"steps={steps}; expected 1 to {TRAINING_STEPS}, the released pipeline takes 20")
+
+
+def _released_scheduler() -> DDIMScheduler:
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(**RELEASED_SETTINGS)
 
 
 def _square_roots(values: Tensor) -> tuple[float, ...]:

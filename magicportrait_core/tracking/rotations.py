@@ -45,3 +45,12 @@ def euler_degrees(
     pitch = -torch.asin(matrix[..., 1, 2].clamp(-1, 1))
     roll = torch.atan2(matrix[..., 1, 0], matrix[..., 1, 1])
     return torch.rad2deg(torch.stack((yaw, pitch, roll), -1))
+
+
+def rotation_of_euler(
+    degrees: Tensor,  # (..., 3) yaw, pitch, roll as `euler_degrees`
+) -> Tensor:  # (..., 3, 3)
+    """Return the rotation with these angles: about y, then x, then z of the turned head."""
+    turns = torch.deg2rad(degrees)[..., None] * degrees.new_tensor([[0, 1, 0], [1, 0, 0], [0, 0, 1.0]])
+    yaw, pitch, roll = axis_angle_to_matrix(turns).unbind(-3)
+    return yaw @ pitch @ roll

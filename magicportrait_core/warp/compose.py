@@ -9,17 +9,20 @@ import torch
 from torch import Tensor
 
 from ..tracking.track import FaceTrack
-from .behind import background_layer
 from .eyes import eye_layer, lid_layer
 from .field import Window, carried_flow, skin_flow
-from .fill import resize, smoothstep
-from .layers import STILL, Canvas, Layer, sample_photo, soften_tears
+from .fill import pixel_centres, resize, sample, smoothstep
+from .layers import STILL, Canvas, Layer, photo_size, sample_moving, soften_tears
+from .mirror import missing_skin
 from .motion import within_limits
 from .mouth import mouth_layer
 from .scene import Scene, scene_of
 from .skin import mirrored_layer, soft_layer
 from .source import COARSE, WarpSource
 from .sources import OUTSIDE, PHOTO, STRETCHED
+from .two_layers import composed
+
+BARED = 0.01  # face widths of motion over which what a head uncovers begins to count as hole
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class WarpFrame:
     source_map: Tensor  # (H, W) int64, index into sources.SOURCES
     flow: Tensor  # (2, H, W) pixels; the photo's pixel is x + flow(x)
     held: float  # degrees of head turn beyond the limits of the options, not followed
+    turn: float  # degrees between the sides from which photo and frame show the head
 
 
 @torch.no_grad()
@@ -44,18 +48,23 @@ def warp_frame(
     target, held = within_limits(source, target.to(source.image.device))
     scene = scene_of(source, target)
     flow = _flow(scene)
-    canvas = _canvas(source, flow, scene.window)
+    canvas, matte = _canvas(source, flow, scene.window)
     _label(scene, canvas)
-    for layer in _repairs(scene, flow, canvas):
+    for layer in _repairs(scene, canvas):
         canvas.lay(layer)
-    return _finish(source, canvas, flow, scene.window, held)
+    if source.layers is not None:
+        _over_the_plate(scene, canvas, flow, matte)
+    centre = source.vertices[source.anatomy.skull].mean(0)
+    turn = scene.head.skull.turn(centre, source.camera.projection == "perspective")
+    return _finish(source, canvas, flow, scene.window, (held, turn))
 
 
-def _repairs(scene: Scene, flow: Tensor, canvas: Canvas) -> Iterator[Layer]:
+def _repairs(scene: Scene, canvas: Canvas) -> Iterator[Layer]:
     """Layers in the order they are laid; each sees the canvas with those before it."""
     right, left, lips = scene.openings
-    first = (background_layer(scene, flow), mirrored_layer(scene))
-    yield from (layer for layer in first if layer is not None)
+    mirrored = mirrored_layer(scene)
+    if mirrored is not None:
+        yield mirrored
     soft = soft_layer(scene, canvas)
     layers = [soft, lid_layer(scene, right, canvas), lid_layer(scene, left, canvas)]
     layers += [eye_layer(scene, right), eye_layer(scene, left), mouth_layer(scene, lips)]
@@ -75,17 +84,57 @@ def _flow(scene: Scene) -> Tensor:  # (2, h, w) of the window
     return flow
 
 
-def _canvas(source: WarpSource, flow: Tensor, window: Window) -> Canvas:
-    """The photo sampled through the flow, and nothing repaired yet."""
-    image = sample_photo(source, window, flow)
+def _canvas(source: WarpSource, flow: Tensor, window: Window) -> tuple[Canvas, Tensor]:
+    """What moves, sampled through the flow, and nothing repaired yet; and its matte (1 or 0, H, W)."""
+    moved = sample_moving(source, window, flow)
+    image, matte = moved[:3], moved[3:]
     if source.scale == 1:
         image = soften_tears(image, flow)
-    return Canvas(
+    canvas = Canvas(
         image=image,
         hole=torch.zeros_like(image[:1]),
         labels=torch.full(image.shape[-2:], OUTSIDE, dtype=torch.int64, device=image.device),
         scale=source.scale,
     )
+    return canvas, matte
+
+
+def _over_the_plate(scene: Scene, canvas: Canvas, flow: Tensor, matte: Tensor) -> None:
+    """Lay the moved foreground over the still background."""
+    source, window, layers = scene.source, scene.window, scene.source.layers
+    size = photo_size(source, window)
+    alpha = _alpha(scene, flow, matte)
+    rows, columns = (
+        slice(begin * source.scale, begin * source.scale + length)
+        for begin, length in zip((window.top, window.left), size, strict=True)
+    )
+    shift = resize((flow.norm(dim=0) * source.scale)[None, None], source.scale, size)[0]
+    shift = torch.where(shift > STILL * source.scale, shift, 0)
+    photo = source.image[:, rows, columns]
+    width = source.face_width * source.scale
+    canvas.image.copy_(composed(layers, photo, canvas.image, alpha, shift, width, rows, columns))
+    bared = layers.filled[:, rows, columns] * (1 - alpha)
+    bared = bared * smoothstep(0, source.scale * BARED * source.face_width, shift)
+    torch.maximum(canvas.hole, bared, out=canvas.hole)
+
+
+def _alpha(scene: Scene, flow: Tensor, matte: Tensor) -> Tensor:  # (1, H, W) photo pixels of the window
+    """The moved matte; with the skin that the photo hides, which has none, and without skin of the photo
+    that lands beside the moved face, where it would be seen twice."""
+    source, window = scene.source, scene.window
+    landing, surface = scene.landing, scene.surface
+    corner = landing.pixels.new_tensor([scene.near.left, scene.near.top])
+    missing = missing_skin(source, surface, landing, corner)
+    known = surface.picture(torch.stack((missing, torch.ones_like(missing)), dim=1))
+    whole = known.new_zeros(2, *window.size)
+    scene.near.inside(window).of(whole).copy_(known)
+    corner = flow.new_tensor([window.left, window.top])[:, None, None]
+    face = sample(source.layers.face, pixel_centres(window.size, flow) + corner + flow)
+    size = tuple(matte.shape[-2:])
+    twice = resize((face * (1 - whole[1:]))[None], source.scale, size)[0]
+    hidden, covered = resize(whole[None], source.scale, size)[0].split(1)
+    alpha = matte * (1 - twice)
+    return alpha + hidden * (covered - alpha).clamp(min=0)
 
 
 def _label(scene: Scene, canvas: Canvas) -> None:
@@ -103,7 +152,9 @@ def _label(scene: Scene, canvas: Canvas) -> None:
     canvas.labels[rows, columns] = torch.where(covered[0] > 0.5, labels, OUTSIDE)
 
 
-def _finish(source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, held: float) -> WarpFrame:
+def _finish(
+    source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, angles: tuple[float, float]
+) -> WarpFrame:
     height, width = source.image.shape[-2:]
     top, left = window.top * source.scale, window.left * source.scale
     size = tuple(canvas.image.shape[-2:])
@@ -118,4 +169,4 @@ def _finish(source: WarpSource, canvas: Canvas, flow: Tensor, window: Window, he
     fine = resize(flow[None], source.scale, size)[0]
     moving = (fine.abs().amax(0) > STILL)[None]
     whole[:, rows, columns] = source.scale * fine * moving
-    return WarpFrame(image, hole, labels, whole, held)
+    return WarpFrame(image, hole, labels, whole, *angles)

@@ -1,8 +1,9 @@
-"""One continuous backward flow for skin, hair and background.
+"""One continuous backward flow for skin, hair and what is around them.
 
 Seen skin follows the surface. The rest follows the rigid flow of the head's middle plane, as far as the
 head carries it (WarpSource.moves), plus a harmonic extension of what the surface does beyond that. So hair
-and hats travel with the head without a matte, shoulders stay, and there is no seam at the silhouette.
+and hats travel with the head, shoulders stay, and there is no seam at the silhouette. Where there are two
+layers the flow moves the foreground alone; else it bends the background, too.
 """
 
 from __future__ import annotations
@@ -136,16 +137,6 @@ def carried_flow(
         carried, distance = sample(source.moves, (centres + share * rigid) / COARSE)
         share = (carried * (1 - smoothstep(near, far, distance)))[None]
     return rigid, share
-
-
-def backdrop(
-    source: WarpSource,
-) -> Tensor:  # (H, W) 0..1, photo pixels
-    """Where the photo shows what stays when the head moves: 0 on the head and its hair, 1 far away."""
-    carried, distance = source.moves
-    near = source.options.hair * source.face_width
-    stays = 1 - carried * (1 - smoothstep(near, near + source.options.falloff * source.face_width, distance))
-    return resize(stays[None, None], COARSE * source.scale, tuple(source.image.shape[-2:]))[0, 0].clamp(0, 1)
 
 
 def skin_flow(

@@ -77,6 +77,13 @@ def blur(values: Tensor, sigma: float) -> Tensor:
     return flat.view(batch, channels, height, width)
 
 
+def dilated(mask: Tensor, radius: int) -> Tensor:  # (1, H, W)
+    """The largest value in a square of 2 radius + 1 pixels around each."""
+    side = 2 * radius + 1
+    tall = F.max_pool2d(mask[None], (side, 1), 1, (radius, 0))
+    return F.max_pool2d(tall, (1, side), 1, (0, radius))[0]
+
+
 def smoothstep(low: float, high: float, x: Tensor) -> Tensor:
     """0 below `low`, 1 above `high`, a cubic with flat ends between."""
     t = ((x - low) / (high - low)).clamp(0, 1)

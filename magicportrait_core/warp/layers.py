@@ -105,19 +105,35 @@ def sample_photo(
     window: Window,  # of the work picture
     flow: Tensor,  # (2, h, w) work pixels
 ) -> Tensor:  # (3, H, W) photo pixels of the window
-    """The photo through a flow, at its full resolution; pixels that do not move are copied."""
-    scale = source.scale
+    """What moves of the photo through a flow, at its full resolution; pixels that do not move are copied."""
+    return sample_moving(source, window, flow)[:3]
+
+
+def sample_moving(
+    source: WarpSource,
+    window: Window,  # of the work picture
+    flow: Tensor,  # (2, h, w) work pixels
+) -> Tensor:  # (3 or 4, H, W) photo pixels of the window
+    """The photo, or the foreground and its matte where there are two layers, through a flow."""
+    scale, room = source.scale, 0
+    picture = source.image
+    if source.layers is not None:
+        picture, room = source.layers.moving, source.layers.room
     size = photo_size(source, window)
     fine = resize(flow[None], scale, size)[0]
-    top, left = window.top * scale, window.left * scale
-    out = source.image[:, top : top + size[0], left : left + size[1]].clone()
+    top, left = window.top * scale + room, window.left * scale + room
+    out = picture[:, top : top + size[0], left : left + size[1]].clone()
     rows = max(1, PIXELS_AT_ONCE // size[1])
     for begin in range(0, size[0], rows):
         part = fine[:, begin : begin + rows]
+        moving = (part.abs().amax(0) > STILL)[None]
+        if not bool(moving.any()):
+            continue
         corner = part.new_tensor([left, top + begin])[:, None, None]
         pixels = pixel_centres(tuple(part.shape[-2:]), part) + corner + scale * part
-        moving = (part.abs().amax(0) > STILL)[None]
-        moved = sample(source.image, pixels, "bicubic").clamp_(-1, 1)
+        moved = sample(picture, pixels, "bicubic")
+        moved[:3].clamp_(-1, 1)
+        moved[3:].clamp_(0, 1)
         here = out[:, begin : begin + rows]
         here.copy_(torch.where(moving, moved, here))
     return out

@@ -35,6 +35,17 @@ class SkullMotion:
     def to_target(self, points: Tensor) -> Tensor:
         return points @ self.rotation.T + self.shift
 
+    def turn(
+        self,
+        centre: Tensor,  # (3,) of the skull in the source, camera space
+        perspective: bool,
+    ) -> float:
+        """Degrees between the directions from which the viewer looks at the head before and after. Turning
+        by itself and moving aside both count, leaning to a shoulder does not: it shows no other skin."""
+        ahead = centre.new_tensor([0.0, 0.0, 1.0])
+        before, after = (-centre, -self.to_target(centre)) if perspective else (ahead, ahead)
+        return _angle(before.cpu(), (after @ self.rotation).cpu())
+
 
 def skull_motion(
     source: Tensor,  # (N, 3) vertices of the skull

@@ -19,6 +19,7 @@ class WarpOptions:
     max_work_width: int = (
         320  # pixels of face width at which flow and masks are computed; larger photos upsample
     )
+    layers: bool = True  # head, hair and body over a still background; off: one sheet that bends
 
     def __post_init__(self):
         if not 0 < self.max_turn <= 90 or not 0 < self.max_yaw <= 90:

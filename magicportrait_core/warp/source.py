@@ -22,6 +22,7 @@ from .anatomy import (
     INNER_LIPS,
     LEFT_EAR,
     LEFT_EYE_OPENING,
+    OUTER_EYES,
     RIGHT_EAR,
     RIGHT_EYE_OPENING,
     UPPER_LIDS,
@@ -29,14 +30,25 @@ from .anatomy import (
     anatomy_of,
 )
 from .blink import BlinkLimit, blink_limit
-from .fill import blur, pixel_centres, pull_push, smoothstep
+from .fill import blur, dilated, pixel_centres, pull_push, resize, smoothstep
 from .options import WarpOptions
+from .person import matte_of
 from .personal import personal_offsets
 from .polygon import coverage, signed_distance
 from .profile import Profile, profile_of
+from .teeth import teeth_offsets
+from .two_layers import MatteSource, TwoLayers, split_layers
 
 COARSE = 4  # work pixels per cell of the smooth maps
 EMPTY_DEPTH = 1e3  # metres, where the portrait has no mesh
+FACE_RIM = 0.05  # face widths inside the mesh's outline that may be hair or background in the photo
+HAT = 0.35  # of the distance to the head above the eyes, of the full distance below the chin
+
+
+SILHOUETTE_NOTE = (
+    "no person was recognised in the portrait (a drawing, a toy, an animal?): the head's outline, grown over "
+    "hair, decides what moves before the still background; a person_mask says it better"
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,17 @@ class WarpSource:
     light: Tensor  # (3, h / COARSE, w / COARSE) low-frequency colour of the face, [-1, 1]
     skin: Tensor  # (3,) median skin colour
     lashes: Tensor  # (2, 3) dark colour along the right and the left upper lid
+    layers: TwoLayers | None  # None: one sheet
+
+    @property
+    def matte_source(self) -> MatteSource | None:
+        """Who said what moves: the network, the head's silhouette, or the user's mask; None: one sheet."""
+        return None if self.layers is None else self.layers.origin
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that people should read before they wait for the frames."""
+        return (SILHOUETTE_NOTE,) if self.matte_source == "silhouette" else ()
 
 
 @torch.no_grad()
@@ -73,17 +96,20 @@ def prepare_warp(
     image: Tensor,  # (3, H, W) in [-1, 1]
     portrait: FaceTrack,  # 1 frame, of this image
     options: WarpOptions | None = None,
+    person_mask: Tensor | None = None,  # (H, W) 0..1, what moves; None: found by the built-in network
 ) -> WarpSource:
     """Set up the warp of one portrait: a fraction of a second, once per portrait.
 
-    Raises ValueError when the track is not of this picture or of this head, or holds more than one frame.
+    Raises ValueError when the track is not of this picture or of this head, or holds more than one frame,
+    or when the mask is of another size or shows nobody.
     """
     options = options or WarpOptions()
     _check(head, image, portrait)
+    _check_mask(image, person_mask)
     device = image.device
     head, portrait = head.to(device), portrait.to(device)
     anatomy = anatomy_of(head)
-    offsets = personal_offsets(head, portrait, options.personal_offset)
+    offsets = personal_offsets(head, portrait, options.personal_offset) + teeth_offsets(head)
     posed = head.vertices(portrait.shape, portrait.expression, portrait.pose, offsets)
     full_screen = portrait.camera.project(posed)
     marks = head.landmark_points(full_screen)[0, :, :2]
@@ -106,12 +132,22 @@ def prepare_warp(
         signed_distance(seen[list(opening)], centres) for opening in (RIGHT_EYE_OPENING, LEFT_EYE_OPENING)
     ]
     lips = signed_distance(seen[list(INNER_LIPS)], centres)
-    oval = coverage(signed_distance(seen[list(FACE_OVAL)], centres))
+    outline = signed_distance(seen[list(FACE_OVAL)], centres)
+    oval = coverage(outline)
     face = oval * (torch.minimum(torch.minimum(*eyes), lips) > 1.0)
     covered = fragments.covered[0]
     bare = fragments.interpolate(anatomy.cheek[None, :, None], head.faces)[0, ..., 0] > 0.5
     distance = _distance_to(covered, COARSE)
     rigidity = fragments.interpolate(anatomy.rigidity[None, :, None], head.faces)[0, ..., 0]
+    layers, follows = None, distance
+    if options.layers:
+        around = resize(distance[None, None], COARSE, tuple(covered.shape))[0, 0]
+        if person_mask is None:
+            matte, origin = matte_of(image, outline, covered, around, scale, width, options.hair)
+        else:
+            matte, origin = person_mask[None].to(image).clamp(0, 1), "mask"
+        layers = split_layers(image, matte, _well_inside(bare, width), scale * width, origin)
+        follows = distance * _nearness_above(seen, distance)
     return WarpSource(
         head=head,
         anatomy=anatomy,
@@ -130,11 +166,12 @@ def prepare_warp(
         mesh_landmarks=marks,
         face_width=width,
         maps=torch.stack((depth, *eyes, lips)),
-        moves=torch.stack((_carried(rigidity, covered, distance), distance)),
+        moves=torch.stack((_carried(rigidity, covered, distance), follows)),
         profile=profile_of(seen, bare, width),
         light=_low_frequencies(work, face, 0.08 * width),
         skin=_median_colour(work, face),
         lashes=torch.stack([_colour_at(work, seen[list(points)], 0.25) for points in UPPER_LIDS]),
+        layers=layers,
     )
 
 
@@ -158,6 +195,33 @@ def _check(head: HeadModel, image: Tensor, portrait: FaceTrack) -> None:
         raise ValueError(
             "no face was found in the portrait, so it cannot be warped; use a picture with a clear face"
         )
+
+
+def _check_mask(image: Tensor, mask: Tensor | None) -> None:
+    if mask is None:
+        return
+    if mask.ndim != 2 or tuple(mask.shape) != tuple(image.shape[-2:]):
+        height, width = image.shape[-2:]
+        raise ValueError(
+            f"person_mask has shape {tuple(mask.shape)}; expected ({height}, {width}), the portrait's height "
+            "and width: make the mask from the same picture"
+        )
+    if not bool((mask > 0.5).any()):
+        raise ValueError("person_mask is black everywhere; paint the person white, or disconnect the mask")
+
+
+def _well_inside(bare: Tensor, face_width: float) -> Tensor:  # (1, h, w) 0..1
+    """Bare skin of the mesh further from its outline than the mesh may be wrong."""
+    radius = max(1, round(FACE_RIM * face_width))
+    return 1 - dilated(1 - bare[None].float(), radius)
+
+
+def _nearness_above(marks: Tensor, cells: Tensor) -> Tensor:  # (h / COARSE, 1)
+    """Factor of the distance to the head at which things follow it: hats and large hair above the eyes do so
+    further out than what hangs below the chin. The matte keeps the background out of it."""
+    eyes, chin = float(marks[list(OUTER_EYES), 1].mean()), float(marks[CHIN, 1])
+    rows = (torch.arange(cells.shape[0], dtype=torch.float32, device=cells.device)[:, None] + 0.5) * COARSE
+    return HAT + (1 - HAT) * smoothstep(eyes, max(chin, eyes + 1), rows)
 
 
 def _face_width(marks: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""A small picture on a large warp: what is added on the head, what is mixed beside it, what is left alone."""
+"""A small picture on a large warp: what is added on the head, and what is left alone."""
 
 from dataclasses import replace
 
@@ -6,11 +6,14 @@ import pytest
 import torch
 from warped_clips import warped_clip
 
-from magicportrait_core.correction import believed, corrected, enlarged_within, share_of
+from magicportrait_core.contrast import contrast_share
+from magicportrait_core.correction import believed, corrected, enlarged_within
+from magicportrait_core.trust import JUDGED, Trust
 from magicportrait_core.warp.sources import FILLED, MIRRORED, MOUTH, OUTSIDE, PHOTO, STRETCHED
 from magicportrait_core.warped_portrait import WarpedPortrait
 
 GREY = 128 / 127.5 - 1
+WHOLE = Trust((0.0, 90.0), dict.fromkeys(JUDGED, (1.0, 1.0)))
 
 
 def flat(warp: int, still: int, label: int, side: int = 64) -> WarpedPortrait:
@@ -19,7 +22,25 @@ def flat(warp: int, still: int, label: int, side: int = 64) -> WarpedPortrait:
         torch.full((3, side, side), still, dtype=torch.uint8),
         torch.full((1, 3, side, side), warp, dtype=torch.uint8),
         torch.full((1, 1, side, side), label, dtype=torch.uint8),
+        torch.zeros(1),
     )
+
+
+def drawn_face(seed: int, side: int = 256) -> WarpedPortrait:
+    """One frame, all of it head: skin that is lit from the left, two brows, lips, the grain of a photo."""
+    noise = torch.randn(side, side, generator=torch.Generator().manual_seed(seed))
+    picture = torch.linspace(200, 150, side).expand(side, side) + 6 * noise
+    for rows, columns in (((80, 92), (50, 110)), ((80, 92), (146, 206)), ((180, 200), (90, 166))):
+        picture[slice(*rows), slice(*columns)] -= 100
+    levels = picture.clamp(0, 255).to(torch.uint8).expand(1, 3, side, side).contiguous()
+    labels = torch.full((1, 1, side, side), PHOTO, dtype=torch.uint8)
+    return WarpedPortrait(levels[0], levels, labels, torch.zeros(1))
+
+
+def deviation(picture: torch.Tensor, side: int = 256) -> torch.Tensor:
+    """Of the luma (3, 256, 256) in windows of so many pixels."""
+    luma = (picture * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0).double()
+    return luma.unfold(0, side, side // 2).unfold(1, side, side // 2).std((-2, -1))
 
 
 @pytest.mark.parametrize("size", [(64, 64), (150, 102)])
@@ -35,32 +56,69 @@ def test_on_the_head_the_correction_is_added_to_the_large_warp():
     warped.warp_levels[..., ::2] += 1  # detail that only the large warp has
     small = warped.resized((64, 64)).warp_levels[0] / 127.5 - 1
     expected = warped.warp_levels[0] / 127.5 - 1 + 5 / 127.5
-    torch.testing.assert_close(corrected(warped, small + 5 / 127.5), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(corrected(warped, small + 5 / 127.5, WHOLE), expected, rtol=0, atol=1e-5)
 
 
-def test_beside_the_head_the_network_mixes_warp_and_still_portrait():
-    """Warp black, still portrait white: a picture of 3/4 white is 3/4 of the way."""
-    warped = flat(0, 255, OUTSIDE, side=256)
-    result = corrected(warped, torch.full((3, 64, 64), 0.5))
-    torch.testing.assert_close(result, torch.full_like(result, 0.5), rtol=0, atol=1e-3)
+@pytest.mark.parametrize("label", [OUTSIDE, FILLED])
+def test_beside_the_head_the_result_is_the_warp(label):
+    """Whatever the networks say of a head that fills the right half; nothing leaks over the edge."""
+    warped = flat(90, 200, label, side=150)
+    warped.labels[..., 75:] = PHOTO
+    for value in (-1.0, 1.0):
+        result = corrected(warped, torch.full((3, 64, 64), value), WHOLE)
+        assert torch.equal(result[..., :75], warped.warp_levels[0, ..., :75] / 127.5 - 1)
+        assert (result[..., 80:] - (90 / 127.5 - 1)).abs().min() > 4 / 127.5
 
 
-def test_beside_the_head_nothing_else_can_appear():
-    """A red halo on a black warp and a white portrait: grey, of the share that red is on the way, a third."""
-    warped = flat(0, 255, OUTSIDE)
-    red = torch.tensor([1.0, -1.0, -1.0])[:, None, None].expand(3, 64, 64)
-    result = corrected(warped, red)
-    torch.testing.assert_close(result, torch.full_like(result, -1 + 2 / 3), rtol=0, atol=1e-3)
-    same = flat(90, 90, OUTSIDE)
-    assert torch.equal(corrected(same, red), same.warp_levels[0] / 127.5 - 1)
+def test_without_trust_the_result_is_the_warp_bit_for_bit():
+    warped = warped_clip(1, (150, 102))
+    nothing = Trust((0.0, 10.0), dict.fromkeys(JUDGED, (0.0, 0.0)))
+    picture = torch.rand(3, 64, 48, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    assert torch.equal(corrected(warped, picture, nothing), warped.warp_levels[0] / 127.5 - 1)
+    assert not torch.equal(corrected(warped, picture, WHOLE), warped.warp_levels[0] / 127.5 - 1)
 
 
-def test_the_share_counts_from_the_warp_and_ends_at_the_portrait():
-    black, white = torch.full((1, 3, 8, 8), -1.0), torch.full((1, 3, 8, 8), 1.0)
-    for value, expected in ((-1.0, 0.0), (0.0, 0.5), (1.0, 1.0)):
-        share = share_of(white, torch.full((1, 3, 8, 8), value), black)
-        torch.testing.assert_close(share, torch.full((1, 1, 8, 8), expected), rtol=0, atol=1e-3)
-    assert share_of(white * 0.5, white, black).max() <= 1
+@pytest.mark.parametrize(("turn", "levels"), [(0, 6), (5, 3), (7.5, 1.5), (10, 0), (40, 0)])
+def test_trust_falls_evenly_as_the_head_turns(turn, levels):
+    """White on grey skin is believed by 6 levels; at half the way from 0 to 10 degrees by half of that."""
+    falling = Trust((0.0, 10.0), {PHOTO: (1.0, 0.0)})
+    warped = replace(flat(128, 128, PHOTO), turn=torch.tensor([float(turn)]))
+    result = corrected(warped, torch.ones(3, 64, 64), falling)
+    torch.testing.assert_close(result, torch.full_like(result, GREY + levels / 127.5), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("turns", "shares", "message"),
+    [((5.0, 0.0), (1.0, 1.0), "expected rising"), ((0.0, 5.0), (1.0, 1.5), "expected 2 from 0 to 1")],
+)
+def test_a_table_that_makes_no_sense_is_refused(turns, shares, message):
+    with pytest.raises(ValueError, match=message):
+        Trust(turns, {PHOTO: shares})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_grey_network_takes_no_contrast_from_the_face(seed):
+    """The mean of everything, where the warp has skin of two shades with brows, lips and noise."""
+    warped = drawn_face(seed)
+    grey = warped.resized((64, 64)).warp_levels[0].float().mean((1, 2)) / 127.5 - 1
+    result = corrected(warped, grey[:, None, None].expand(3, 64, 64), WHOLE)
+    before = warped.warp_levels[0] / 127.5 - 1
+    assert 0.2 / 127.5 < (result - before).abs().mean() < 4 / 127.5
+    assert 0.95 <= deviation(result).item() / deviation(before).item() <= 1.05
+    ratios = deviation(result, 33) / deviation(before, 33)
+    assert 0.93 <= ratios.min() and ratios.max() <= 1.05
+
+
+def test_contrast_is_kept_by_the_largest_share_that_keeps_it():
+    """A change of -1/2 of the picture takes half of its contrast, so 9 % of the change are left of it, and
+    0.955 of the contrast."""
+    picture = torch.tensor([-0.4, 0.4]).repeat(32)[None, None, None].expand(1, 3, 64, 64)
+    inside = torch.ones(1, 1, 64, 64)
+    assert contrast_share(-0.5 * picture, picture, inside).item() == pytest.approx(0.087, abs=1e-3)
+    left = picture - 0.5 * 0.087 * picture
+    assert left.std() / picture.std() == pytest.approx(0.9565, abs=1e-3)
+    assert contrast_share(torch.full_like(picture, 0.1), picture, inside).item() == 1
+    assert contrast_share(picture, torch.zeros_like(picture), inside).item() < 0.01
 
 
 def test_colours_that_nothing_around_shows_are_not_believed():
@@ -99,12 +157,6 @@ def test_skin_changes_by_so_many_levels_at_most(label, levels):
     torch.testing.assert_close(result[..., 8, 4], torch.full((1, 3), -1 + 6 / 127.5), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("value", [-1.0, 1.0])
-def test_what_the_head_uncovers_stays_as_the_warp_filled_it(value):
-    warped = flat(90, 200, FILLED, side=150)
-    assert torch.equal(corrected(warped, torch.full((3, 64, 64), value)), warped.warp_levels[0] / 127.5 - 1)
-
-
 def test_enlarging_keeps_both_sides_of_an_edge_apart():
     """1 on the left, 5 on the right: no pixel of the left has anything of the right, to the very edge."""
     values = torch.ones(1, 1, 8, 8)
@@ -130,13 +182,3 @@ def test_teeth_that_the_photo_shows_stay_as_they_are():
     labels[:] = PHOTO
     result = believed(torch.full((1, 3, 16, 16), -1.0), warp, labels)
     torch.testing.assert_close(result[..., 7, :], torch.full((1, 3, 16), 1 - 24 / 127.5), rtol=0, atol=1e-5)
-
-
-def test_where_the_portrait_shows_the_head_it_is_no_background():
-    """Left half backdrop, right half head of the portrait, all beside the head of the frame."""
-    warped = flat(0, 255, OUTSIDE)
-    backdrop = torch.full((1, 64, 64), 255, dtype=torch.uint8)
-    backdrop[..., 32:] = 0
-    result = corrected(replace(warped, backdrop=backdrop), torch.ones(3, 64, 64))
-    torch.testing.assert_close(result[..., :32], torch.ones(3, 64, 32), rtol=0, atol=1e-3)
-    assert torch.equal(result[..., 32:], torch.full((3, 64, 32), -1.0))

@@ -28,9 +28,8 @@ def test_a_warped_portrait_is_resized_as_its_parts_are():
     generator = torch.Generator().manual_seed(0)
     levels = torch.randint(0, 256, (3, 3, 48, 64), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 6, (2, 1, 48, 64), dtype=torch.uint8, generator=generator)
-    backdrop = labels[0] * 51
-    small = WarpedPortrait(levels[0], levels[1:], labels, backdrop).resized((24, 32))
-    assert torch.equal(small.backdrop, small.labels[0] * 51)
+    small = WarpedPortrait(levels[0], levels[1:], labels, torch.tensor([0.0, 9.0])).resized((24, 32))
+    assert small.turn.tolist() == [0, 9]
     still = resize_portrait(from_levels(levels[0].movedim(0, -1)), (24, 32))  # Lanczos, as for AppearanceNet
     assert torch.equal(small.portrait / 127.5 - 1, still)
     picture = Image.fromarray(levels[2].movedim(0, -1).contiguous().numpy()).resize((32, 24), Image.BICUBIC)

@@ -188,7 +188,7 @@ def test_only_one_template_folder():
     assert [name for name in names if (ROOT / name).is_dir()] == ["workflows"]
 
 
-@pytest.mark.parametrize("name", ["face_landmarker", "open_head"])
+@pytest.mark.parametrize("name", ["face_landmarker", "open_head", "person_matte"])
 def test_assets_are_small_and_explain_themselves(name):
     asset = ROOT / "magicportrait_core" / "assets" / f"{name}.safetensors"
     about = asset.with_suffix(".md").read_text(encoding="utf-8")

@@ -67,7 +67,9 @@ def test_the_pipeline_gives_the_same_frames(clip):
 
     nothing = torch.zeros_like(clip.maps["depth"])
     maps = GuidanceMaps(clip.maps["depth"], clip.maps["normal"], clip.maps["normal"], nothing)
-    warped = WarpedPortrait(clip.reference, clip.maps["warp"], clip.maps["sources"])
+    warped = WarpedPortrait(
+        clip.reference, clip.maps["warp"], clip.maps["sources"], torch.zeros(len(clip.frames))
+    )
     portrait = clip.reference.float() / 127.5 - 1
     latents = animate(portrait, maps, model, options=ReenactOptions(steps=2, seed=0), warped=warped)
     frames = torch.stack(list(decode_clip(latents, model)))

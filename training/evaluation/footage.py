@@ -73,13 +73,14 @@ def read_clip(
     max_frames: int | None = None,
     crop: bool = True,  # cut to the square around the face
     on_stage: OnStage = ignore,
+    fps: float | None = None,  # None: the video's own
 ) -> Footage:
     """The first shot of a video in which one face is seen in FEWEST_FRAMES frames or more.
 
     Raises ValueError or OSError with one sentence for a video without such a shot.
     """
     on_stage("reading")
-    with open_video(path, max_frames=max_frames) as video:
+    with open_video(path, fps, max_frames=max_frames) as video:
         frames, fps = torch.stack([levels(frame) for frame in video]), float(video.fps)
     if crop:
         on_stage("finding the face")

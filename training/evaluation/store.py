@@ -72,9 +72,10 @@ def clip_rows(
 
 
 def shown(clip: WarpedClip, sampled: torch.Tensor) -> torch.Tensor:  # (F, 3, H, W) uint8, both
-    """The network's pictures as corrections of the warp, which is how people get to see them."""
-    warped = WarpedPortrait(clip.reference, clip.warp, clip.labels)
-    frames = [corrected(warped[i : i + 1], from_levels(frame)) for i, frame in enumerate(sampled)]
+    """The network's pictures as corrections of the warp, with all the trust that there is: how far a model is
+    to be trusted is what is measured here."""
+    warped = WarpedPortrait(clip.reference, clip.warp, clip.labels, torch.zeros(len(clip.frames)))
+    frames = [corrected(warped[i : i + 1], from_levels(frame), None) for i, frame in enumerate(sampled)]
     return to_levels(torch.stack(frames))
 
 

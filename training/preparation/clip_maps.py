@@ -73,4 +73,4 @@ def warped_clip(tools: Tools, track: FaceTrack, still: Tensor, still_track: Face
     frames = [warp_frame(source, target[i : i + 1]) for i in range(target.num_frames)]
     levels = torch.stack([to_levels(frame.image).movedim(-1, 0) for frame in frames])
     labels = torch.stack([frame.source_map.cpu().to(torch.uint8)[None] for frame in frames])
-    return WarpedPortrait(still, levels, labels)
+    return WarpedPortrait(still, levels, labels, torch.tensor([frame.turn for frame in frames]))

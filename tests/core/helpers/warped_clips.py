@@ -1,4 +1,5 @@
-"""Warped portraits drawn by hand: a square head that moves to the right, a pixel a frame."""
+"""Warped portraits drawn by hand: a square head that moves to the right, a pixel and a degree a
+frame."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def warped_clip(frames: int = 3, size: tuple[int, int] = (64, 64), seed: int = 0
         head[:] = PHOTO
         head[:, width // 4 :] = MIRRORED
         head[height // 4 : height // 4 + 2, : width // 4] = MOUTH
-    return WarpedPortrait(levels(3, height, width), levels(frames, 3, height, width), labels)
+    turn = torch.arange(frames, dtype=torch.float32)
+    return WarpedPortrait(levels(3, height, width), levels(frames, 3, height, width), labels, turn)
 
 
 def guidance_of(frames: int = 3, size: tuple[int, int] = (64, 64), seed: int = 1) -> GuidanceMaps:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from magicportrait_core.head.skinning import axis_angle_to_matrix
 from magicportrait_core.warp import (
     SOURCES,
     WarpOptions,
@@ -17,8 +18,8 @@ from magicportrait_core.warp import (
     warp_clip,
     warp_frame,
 )
-from magicportrait_core.warp.field import backdrop, plane_flow
-from magicportrait_core.warp.motion import move_head
+from magicportrait_core.warp.field import plane_flow
+from magicportrait_core.warp.motion import SkullMotion, move_head
 from magicportrait_core.warp.sources import COLOURS
 
 
@@ -48,17 +49,29 @@ def test_corners_and_shoulders_stay_when_the_head_turns(source, portrait, moved)
     assert float(flow[0, nose[1], nose[0]]) < -4  # the nose moves right, its pixel comes from the left
 
 
-def test_the_backdrop_is_what_stays_when_the_head_moves(source, portrait):
-    """Nothing of the face and of the hair above it; all of the far corners and of the space suit."""
-    stays = backdrop(source)
-    assert stays.shape == source.image.shape[-2:]
-    assert 0 <= float(stays.min()) and float(stays.max()) <= 1
-    marks = portrait.landmarks[0, :468, :2].round().long()
-    assert float(stays[marks[:, 1], marks[:, 0]].max()) < 0.3  # the chin, beside the neck
-    forehead = marks[10]
-    above = int(forehead[1]) - round(0.2 * source.face_width * source.scale)
-    assert float(stays[above, forehead[0]]) < 0.1
-    assert float(stays[-10:].min()) > 0.9
+def test_the_turn_is_by_how_much_another_side_of_the_head_is_seen():
+    """A metre before the camera: turned by 30 degrees, leaning to a shoulder, a metre aside (45 degrees)."""
+    centre = torch.tensor([0.0, 0.0, -1.0])
+
+    def motion(axis: tuple[float, float, float], shift: tuple[float, float, float]) -> SkullMotion:
+        """About the centre of the skull."""
+        rotation = axis_angle_to_matrix(torch.deg2rad(torch.tensor(axis)))
+        return SkullMotion(rotation, centre - rotation @ centre + torch.tensor(shift), torch.zeros(2))
+
+    still = (0.0, 0.0, 0.0)
+    assert motion((0, 30, 0), still).turn(centre, perspective=True) == pytest.approx(30, abs=1e-3)
+    assert motion((-20, 0, 0), still).turn(centre, perspective=False) == pytest.approx(20, abs=1e-3)
+    assert motion((0, 0, 30), still).turn(centre, perspective=True) == pytest.approx(0, abs=1e-2)
+    assert motion(still, (1.0, 0, 0)).turn(centre, perspective=True) == pytest.approx(45, abs=1e-3)
+    assert motion(still, (1.0, 0, 0)).turn(centre, perspective=False) == 0
+
+
+def test_a_frame_tells_its_turn_as_shown(source, portrait, moved):
+    """At rest none; what the limit holds back is not shown."""
+    assert warp_frame(source, portrait).turn == pytest.approx(0, abs=1e-3)
+    assert warp_frame(source, moved(portrait, (0, 12, 0))).turn == pytest.approx(12, abs=1.5)
+    far = warp_frame(source, moved(portrait, (0, 60, 0)))
+    assert far.held > 20 and far.turn < 45
 
 
 def test_a_turn_to_the_left_mirrors_a_turn_to_the_right(head, track_of, photo, portrait, moved):

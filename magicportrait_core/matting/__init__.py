@@ -1,0 +1,1 @@
+"""Person matte: how much of every pixel of a portrait is the person."""
