@@ -7,17 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..expression_groups import group_of, is_arkit
 from ..head.skinning import axis_angle_to_matrix, matrix_to_axis_angle
-from .covers import ZONES
+from .covers import ZONES, moved_by
 from .missing import between, frame_ranges
 from .rotations import slerp_axis_angle
 from .track import FaceTrack
-
-JAW, LEFT_EYE, RIGHT_EYE = 2, 3, 4  # rows of FaceTrack.pose
-JOINTS = {"mouth": (JAW,), "right_eye": (RIGHT_EYE,), "left_eye": (LEFT_EYE,)}
-LIDS = {"mouth": (), "right_eye": (1,), "left_eye": (0,)}  # columns of FaceTrack.eyelids
-SIDES = {"right_eye": "Left", "left_eye": "Right"}  # ends of the ARKit names of the other side
 
 
 def bridge_covers(track: FaceTrack) -> FaceTrack:
@@ -44,7 +38,7 @@ def _bridged(track: FaceTrack, zone: str, hidden: Tensor, known: Tensor) -> Face
     def mixed(values: Tensor) -> Tensor:  # (F, P)
         return torch.lerp(values[before], values[after], amount[:, None])
 
-    columns, lids, joints = _columns(track, zone), list(LIDS[zone]), list(JOINTS[zone])
+    columns, lids, joints = moved_by(zone, track.expression_names, track.expression.shape[1])
     expression, eyelids, pose = track.expression.clone(), track.eyelids.clone(), track.pose.clone()
     rows = hidden.nonzero().squeeze(1)[:, None]
     expression[rows, columns] = mixed(track.expression)[rows, columns]
@@ -85,17 +79,3 @@ def _step(
     )  # (3, 3)
     step = moves[1] - (moves[0] + moves[2]) / 2
     return step if bool(step.isfinite().all()) else None
-
-
-def _columns(track: FaceTrack, zone: str) -> list[int]:
-    """Expression coefficients that the zone shows; all of them where the basis does not name them."""
-    names = track.expression_names
-    if not is_arkit(names):
-        return list(range(track.expression.shape[1]))
-    if zone == "mouth":
-        return [i for i, name in enumerate(names) if group_of(name) in ("jaw", "mouth")]
-    return [
-        i
-        for i, name in enumerate(names)
-        if group_of(name) in ("lids", "gaze", "brows") and not name.endswith(SIDES[zone])
-    ]

@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .covers import SkinSampler, covered_zones, skin_sampler
+from .covers import covered_zones
 from .face_region import overlap
 from .face_signature import signature_of, signature_of_shape
 from .glimpse import Glimpse
 from .landmarker import CanonicalFace, Landmarker
 from .observation import NUM_BLENDSHAPES, NUM_LANDMARKS, FaceObservation, FaceObservations
+from .skin_sampler import SkinSampler, skin_sampler
 from .tracklets import Doubt, Person, TrackletBuilder, centre, join_tracklets
 
 Order = Literal["size", "left_to_right", "near_point"]

@@ -47,7 +47,7 @@ def track_warnings(track: FaceTrack, num_faces: Tensor | None = None) -> list[st
             "they hold "
             "filled-in values: cut them away or cover them"
         )
-    said += _covers(track)
+    said += cover_warnings(track)
     cuts = suspected_cuts(track)
     if cuts:
         said.append(
@@ -98,17 +98,19 @@ def track_warnings(track: FaceTrack, num_faces: Tensor | None = None) -> list[st
     return said
 
 
-def _covers(track: FaceTrack) -> list[str]:
-    """Which parts of the face something covers, and in which frames."""
+def cover_warnings(track: FaceTrack) -> list[str]:
+    """Sentences about parts of the face that something covers in a clip, with the frames."""
     if track.covered is None or track.num_frames < 2:
         return []
-    covered = track.covered.cpu() & track.found.cpu()[:, None]
-    return [
-        f"{name} covered in {int(frames.sum())} of {track.num_frames} frames "
-        f"({format_ranges(frame_ranges(frames))}): bridged from the frames around"
-        for name, frames in zip(ZONE_NAMES, covered.T, strict=True)
-        if bool(frames.any())
-    ]
+    covered, found = track.covered.cpu() & track.found.cpu()[:, None], track.found.cpu()
+    said = []
+    for name, frames in zip(ZONE_NAMES, covered.T, strict=True):
+        where = f"{int(frames.sum())} of {track.num_frames} frames ({format_ranges(frame_ranges(frames))})"
+        if bool((frames == found).all()):
+            said.append(f"{name} covered throughout: their motion is a guess; use a clip with a free face")
+        elif bool(frames.any()):
+            said.append(f"{name} covered in {where}: bridged from the frames around")
+    return said
 
 
 def suspected_cuts(track: FaceTrack) -> list[int]:
