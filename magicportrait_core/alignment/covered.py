@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..tracking.covers import ZONE_NAMES, ZONES, moved_by
+from ..tracking.covers import ZONE_NAMES, ZONES, is_covered, moved_by
 from ..tracking.face_region import NUM_FACE_POINTS
 from ..tracking.track import FaceTrack
 
@@ -23,7 +23,9 @@ def kept_where_covered(
     """Give zones that are covered in the portrait its own values: a mask does not open, dark glasses do not
     blink."""
     expression, joints, eyelids = expression.clone(), joints.clone(), eyelids.clone()
-    for zone in _covered(portrait):
+    for zone in ZONES:
+        if not is_covered(portrait, zone):
+            continue
         columns, lids, rows = moved_by(zone, portrait.expression_names, portrait.expression.shape[1])
         expression[:, columns] = portrait.expression[:, columns]
         eyelids[:, lids] = portrait.eyelids[:, lids]
@@ -37,7 +39,7 @@ def cover_notes(
 ) -> list[str]:
     """Say in sentences what the portrait does not show."""
     said = []
-    names = [ZONE_NAMES[ZONES.index(zone)] for zone in _covered(portrait)]
+    names = [name for zone, name in zip(ZONES, ZONE_NAMES, strict=True) if is_covered(portrait, zone)]
     if names:
         how = "stays as in the photo and moves with the head only" if kept else "may be stretched"
         said.append(
@@ -51,12 +53,6 @@ def cover_notes(
             "is made up where the head turns; use a picture with room around the face"
         )
     return said
-
-
-def _covered(portrait: FaceTrack) -> list[str]:
-    if portrait.covered is None:
-        return []
-    return [zone for zone, covered in zip(ZONES, portrait.covered[0].tolist(), strict=True) if covered]
 
 
 def _cut_sides(portrait: FaceTrack) -> list[str]:

@@ -30,6 +30,7 @@ from torch import Tensor
 from ..expression_groups import group_of, is_arkit
 from .face_region import LEFT_EYE_CORNER, NUM_FACE_POINTS, RIGHT_EYE_CORNER
 from .skin_sampler import RIGHT, SkinSampler
+from .track import FaceTrack
 
 ZONES = ("mouth", "right_eye", "left_eye")  # of the person, with what surrounds them; columns of `covered`
 ZONE_NAMES = ("mouth and chin", "right eye", "left eye")
@@ -85,7 +86,7 @@ def covered_zones(
         usual = colours[free].median(0).values
         changed, contrast = _in_chunks(partial(_changed, sampler, zone, usual), colours, seen)
         plain = (contrast / contrast[free].median(0).values.clamp(min=1e-6)).amax(1) < PLAIN
-        covered[:, column] = _with_neighbours(changed | plain) & found
+        covered[:, column] = _with_neighbours((changed | plain) & found) & found
     return covered
 
 
@@ -141,6 +142,11 @@ def zone_landmarks(
     flags[:, NUM_FACE_POINTS:] = False
     flags[1, RIGHT_IRIS], flags[2, LEFT_IRIS] = True, True
     return flags
+
+
+def is_covered(portrait: FaceTrack, zone: str) -> bool:
+    """Whether a zone is known to be covered in a track of one frame."""
+    return portrait.covered is not None and bool(portrait.covered[0, ZONES.index(zone)])
 
 
 def moved_by(
