@@ -5,20 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from ..head.skinning import axis_angle_to_matrix, matrix_to_axis_angle
 from .covers import ZONES, moved_by
-from .missing import between, frame_ranges
+from .missing import between
 from .rotations import slerp_axis_angle
 from .track import FaceTrack
+
+SLOW = 0.13  # seconds; departures quicker than about six times this are taken for the cover's
+PINNED, UNKNOWN = 1e6, 1e-6  # weight of frames that stay, and of frames without a face
 
 
 def bridge_covers(track: FaceTrack) -> FaceTrack:
     """The track with the motion of covered zones taken from the frames around: along the line between them,
-    held at the ends of the clip. The head keeps the motion that is fitted to the rest of the face, without
-    the step with which a cover comes and goes. A zone that is covered in every frame stays as it is, for
-    there is nothing to take.
+    held at the ends of the clip. The head keeps the slow part of the motion that is fitted to the rest of the
+    face. A zone that is covered in every frame stays as it is, for there is nothing to take.
     """
     if track.covered is None or track.num_frames < 2:
         return track
@@ -27,9 +30,7 @@ def bridge_covers(track: FaceTrack) -> FaceTrack:
         known = track.found & ~track.covered[:, column]
         if bool(hidden.any()) and bool(known.any()):
             track = _bridged(track, zone, hidden, known)
-    for first, last in frame_ranges((track.covered.any(1) & track.found).cpu()):
-        track = _without_steps(track, first, last)
-    return track
+    return _with_calm_head(track)
 
 
 def _bridged(track: FaceTrack, zone: str, hidden: Tensor, known: Tensor) -> FaceTrack:
@@ -48,34 +49,34 @@ def _bridged(track: FaceTrack, zone: str, hidden: Tensor, known: Tensor) -> Face
     return replace(track, expression=expression, eyelids=eyelids, pose=pose)
 
 
-def _without_steps(track: FaceTrack, first: int, last: int) -> FaceTrack:
-    """A cover shifts all landmarks a little, so the head seems to turn as it comes and as it goes. The turn
-    beyond that of the frames around is such a step; it is taken back, evenly from end to end.
-
-    The run of flags holds one uncovered frame at each end (covers.covered_zones), unless the clip begins or
-    ends under the cover.
+def _with_calm_head(track: FaceTrack) -> FaceTrack:
+    """A cover moves all landmarks a little, those beside it too, so the head seems to turn as it comes and
+    goes and to tremble while it stays. Under it the turn is the line between the free frames around and the
+    slow part of what departs from that line (Whittaker 1923: least squares with a penalty on second
+    differences).
     """
-    pose = axis_angle_to_matrix(track.pose[:, 0])
-    comes, goes = _step(pose, first), _step(pose.flip(0), track.num_frames - 1 - last)
-    if last - first < 2 or (comes is None and goes is None):
+    hidden = (track.covered.any(1) & track.found).cpu()
+    known = track.found.cpu() & ~hidden
+    if not bool(hidden.any()) or not bool(known.any()):
         return track
-    comes, goes = (goes if comes is None else comes), (comes if goes is None else goes)
-    inner = slice(first + (first > 0), last + 1 - (last < track.num_frames - 1))
-    share = torch.linspace(0, 1, inner.stop - inner.start, device=pose.device)[:, None]
-    back = axis_angle_to_matrix(-torch.lerp(comes.expand(len(share), 3), goes.expand(len(share), 3), share))
+    before, after, amount = (values.to(track.pose.device) for values in between(known))
+    line = axis_angle_to_matrix(slerp_axis_angle(track.pose[before, 0], track.pose[after, 0], amount))
+    away = matrix_to_axis_angle(axis_angle_to_matrix(track.pose[:, 0]) @ line.transpose(-1, -2))
+    trust = (1 / (SLOW * max(track.fps, 1.0))) ** 4
+    weight = torch.where(hidden, trust, torch.where(known, PINNED, UNKNOWN)).double()
+    slow = _without_quick_parts(away.nan_to_num().cpu().double(), weight).to(away)
     turned = track.pose.clone()
-    turned[inner, 0] = matrix_to_axis_angle(back @ pose[inner])
+    turned[hidden, 0] = matrix_to_axis_angle(axis_angle_to_matrix(slow) @ line)[hidden]
     return replace(track, pose=turned)
 
 
-def _step(
-    turn: Tensor,  # (F, 3, 3)
-    edge: int,  # the last frame before the cover
-) -> Tensor | None:  # (3,) axis-angle in camera space; None where the cover is there from the beginning
-    if not 0 < edge < len(turn) - 2:
-        return None
-    moves = matrix_to_axis_angle(
-        turn[edge : edge + 3] @ turn[edge - 1 : edge + 2].transpose(-1, -2)
-    )  # (3, 3)
-    step = moves[1] - (moves[0] + moves[2]) / 2
-    return step if bool(step.isfinite().all()) else None
+def _without_quick_parts(values: Tensor, weight: Tensor) -> Tensor:  # (F, P), (F,) -> (F, P)
+    """Minimise the weighted squares of the change and the squares of second differences."""
+    bands = torch.zeros(3, len(values), dtype=values.dtype)  # diagonals of the normal equations
+    for place, factor in enumerate((1.0, 4.0, 1.0)):
+        bands[0, place : len(values) - 2 + place] += factor
+    bands[1, :-2] -= 2.0
+    bands[1, 1:-1] -= 2.0
+    bands[2, :-2] = 1.0
+    bands[0] += weight
+    return torch.from_numpy(solveh_banded(bands.numpy(), (weight[:, None] * values).numpy(), lower=True))

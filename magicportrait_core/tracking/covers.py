@@ -54,6 +54,7 @@ PLAIN = 0.35  # contrast over the usual one, below which a zone is plain
 LIGHT_STEPS = 6
 MIDDLE_SHARE = (0.2, 0.8)  # contrast is the span of the middle colours, whatever a few at the edges are
 LEAST_SEEN = 0.5  # share of a part that must face the viewer to be judged
+COMING = 2  # frames in which a cover comes, and goes, half seen
 CHUNK = 256  # frames
 LEAST_FRAMES = 3  # with a free zone, to know what is usual
 # In one picture, contrast and share of each part:
@@ -71,7 +72,7 @@ def covered_zones(
     found: Tensor,  # (F,) bool
     size: tuple[int, int],  # height, width of the frames
 ) -> Tensor:  # (F, len(ZONES)) bool
-    """Which zones are covered in which frames of a clip; a frame before and after each run counts as well,
+    """Which zones are covered in which frames of a clip. Two frames before and after each run count as well,
     for what covers a face comes and goes through its edges. In clips too short to know what is usual, and
     under a cover that stays throughout, each picture is judged by itself.
     """
@@ -223,4 +224,4 @@ def _least_share(flags: Tensor, seen: Tensor, parts: list[Tensor]) -> Tensor:  #
 
 
 def _with_neighbours(frames: Tensor) -> Tensor:  # (F,) bool
-    return F.max_pool1d(frames[None].float(), 3, 1, 1)[0] > 0
+    return F.max_pool1d(frames[None].float(), 2 * COMING + 1, 1, COMING)[0] > 0
