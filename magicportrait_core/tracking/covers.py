@@ -10,6 +10,7 @@ compared with the same person's usual ones in the clip. A zone counts as covered
 Skin around mouth and eyes is part of each zone, so that an open mouth, teeth or a blink cover nothing. On 32
 ordinary clips (beards, glasses, laughter, turns to 70 degrees) a zone kept .55 of its usual contrast and
 more, and changed by .65 at most while the rest did not; under 36 plain discs the mouth kept .26 at most.
+Textures in other colours are found as well; those in the face's own, as of a hand, in about half the clips.
 
 One picture knows no usual colours. There a zone is covered where it is plain beyond doubt, where it is even
 and nearly all of it differs from the rest of the face, or where most of it lies beyond the picture's border.
