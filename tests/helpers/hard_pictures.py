@@ -78,6 +78,7 @@ class Actor:
             found=self.track.found.repeat(frames),
             error=self.track.error.repeat(frames),
             landmarks=None,
+            covered=None,
             fps=25.0,
         )
         warped = record_warp(prepare_warp(self.head, self.picture, self.track), target)
