@@ -2,7 +2,7 @@
 PYTHON ?= python3
 HOST := $(PYTHON) scripts/host.py
 
-.PHONY: host demo test test-oldest lint
+.PHONY: host demo test test-oldest lint check-pictures
 
 host:
 	$(HOST)
@@ -22,3 +22,7 @@ OLDEST := models checkpoints/test_key_maps.py diffusion/test_schedule.py test_au
 	test_pipeline.py
 test-oldest:
 	$(HOST) run-oldest -m pytest $(OLDEST:%=tests/core/%) $(ARGS)
+
+# By hand, half a minute a pair: strangers' portraits and drivers with default settings, measured, with sheets to look at.
+check-pictures:
+	$(HOST) run -m training.check_pictures $(ARGS)

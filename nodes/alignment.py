@@ -88,7 +88,6 @@ class AlignIdentity(io.ComfyNode):
             category="MagicPortrait/tracking",
             description="Structured face alignment: keeps the portrait's face shape, place and camera, and "
             "takes the expression and head motion of the driving track.",
-            is_output_node=True,  # so that the host looks at the portrait before it tracks the video
             search_aliases=[
                 "liveportrait",
                 "face reenactment",
@@ -182,7 +181,7 @@ class AlignIdentity(io.ComfyNode):
         return ["driving"]
 
     @classmethod
-    def execute(
+    async def execute(  # asynchronous because the host begins with such nodes: the portrait comes first
         cls,
         head_tracker: HeadTracker,
         portrait: Tensor,

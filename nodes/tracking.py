@@ -61,6 +61,7 @@ class TrackVideo(io.ComfyNode):
                 io.MultiType.Input(
                     "video",
                     types=[io.Video, io.Image],
+                    lazy=True,  # the host then begins with the portrait, which is looked at in less time
                     tooltip="The clip whose motion is wanted: a VIDEO (read frame by frame, good for long "
                     "clips) or a batch of IMAGEs.",
                 ),
@@ -138,6 +139,10 @@ class TrackVideo(io.ComfyNode):
                 io.String.Output("report", tooltip="Frames, quality, and where the face was missing."),
             ],
         )
+
+    @classmethod
+    def check_lazy_status(cls, video: Tensor | Input.Video | None = None, **others) -> list[str]:
+        return ["video"] if video is None else []
 
     @classmethod
     def execute(

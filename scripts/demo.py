@@ -1,10 +1,12 @@
-"""A portrait moves with a driving clip: the built-in model, by a workflow in a real ComfyUI on the CPU.
+"""A portrait moves with a driving clip, by a workflow in a real ComfyUI on the CPU.
 
     python scripts/demo.py                                     set up what is missing, then run
     python scripts/demo.py --portrait me.jpg --driver her.mp4  your own picture and clip
     python scripts/demo.py --model runs/motion/model           a small model that you trained
 
-Results go to demo_output/: portrait_moves.mp4, side_by_side.mp4, contact_sheet.png and report.txt.
+The result is the flow preview, the pack's default; the built-in model's is beside it in side_by_side.mp4.
+With --model it is the other way round. Results go to demo_output/: portrait_moves.mp4, side_by_side.mp4,
+contact_sheet.png and report.txt.
 The first run installs ComfyUI in a cached folder (see scripts/host.py); the next ones need no network.
 """
 
@@ -100,10 +102,10 @@ def animate(options: argparse.Namespace) -> int:
     from comfy_client import ComfyClient
     from comfy_server import ComfyServer, local_interpreter
     from demo_pictures import PictureError, place_driving, write_portrait
-    from demo_results import GEOMETRY, read_workflow, write_results
+    from demo_results import read_workflow, write_results
 
     show = chosen_show(options)
-    if options.pictures and show.result == GEOMETRY:
+    if options.pictures and not show.has_networks:
         raise PictureError("--pictures shows what the diffusion model does: it needs the built-in model.")
     cache = Path(os.environ["MAGICPORTRAIT_CACHE"])
     base, log = cache / "demo", cache / "logs" / "demo_server.log"
@@ -154,11 +156,14 @@ def place_model(folder: Path, models: Path) -> None:
 
 
 def chosen_show(options: argparse.Namespace):
-    """What to show: the diffusion model, or geometry alone where there is none; says so."""
-    from demo_results import PREVIEW, REENACTMENT
+    """What to show: a model of one's own, the preview beside the built-in model, or, where that is missing,
+    the preview alone, and says so."""
+    from demo_results import BOTH, PREVIEW, REENACTMENT
 
-    if options.model or BUILT_IN.is_file():
+    if options.model:
         return REENACTMENT
+    if BUILT_IN.is_file():
+        return BOTH
     print(f"The built-in model is not here ({BUILT_IN} is missing): showing geometry alone.", flush=True)
     return PREVIEW
 

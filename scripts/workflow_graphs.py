@@ -214,8 +214,9 @@ GRAPHS = {
         ## A portrait moves
         1. **Portrait**: choose a picture of one person.
         2. **Driving video**: choose a clip of a face; sound and frame rate are kept.
-        3. Run. Nothing is downloaded, no GPU is needed.
+        3. Run. Nothing is downloaded, no GPU and no further package is needed.
 
+        This is the one to begin with: the photo itself is moved, and stays as sharp as it is.
         *Portrait's head, driver's motion* has a strength for the head, jaw, mouth, brows, lids and gaze:
         0 keeps the portrait's own, 1 follows the driver.
         """,
@@ -294,7 +295,9 @@ GRAPHS = {
 
         *Move the portrait* bends the picture itself; the diffusion model sees that together with the
         geometry, and repairs what the picture could not show. Compare *Save moving portrait* (bent only)
-        with *Save reenactment*. The small model is modest: **reenactment** uses the large released one.
+        with *Save reenactment*: the small model may change only what keeps the contrast of the bent picture,
+        and few people see a difference. **portrait_warp_preview** is the same without it, **reenactment**
+        uses the large released one.
         """,
         ("Inputs", "Track", "Align", "Geometry", "Sample", "Results", "", "Guidance", ""),
         {

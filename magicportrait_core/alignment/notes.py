@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..tracking.report import cover_warnings
 from ..tracking.rotations import angle_between, euler_degrees
 from ..tracking.track import FaceTrack
 from .turn_limits import LimitedTurn
@@ -35,6 +36,7 @@ def notes(
     missing = int((~driving.found).sum())
     if missing:
         said.append(f"{missing} of {total} driving frames had no face and were filled")
+    said += [f"the driver's {text}" for text in cover_warnings(driving)]
     return tuple(said)
 
 

@@ -13,6 +13,7 @@ from ..head.skinning import axis_angle_to_matrix, matrix_to_axis_angle
 from ..rendering.camera import Camera
 from ..tracking.rotations import angle_between, euler_degrees, slerp
 from ..tracking.track import FaceTrack
+from .covered import cover_notes, kept_where_covered
 from .line_of_sight import aim, seen_rotation, sight_direction
 from .neutral import neutral_frame
 from .notes import notes
@@ -83,8 +84,11 @@ def align(
         found=driving.found,
         error=torch.full_like(driving.error, torch.nan),
         landmarks=None,
+        covered=None,
     )
-    return Alignment(track, notes(own, rotation, driving, held, limited, moved.clipped), neutral, held)
+    said = notes(own, rotation, driving, held, limited, moved.clipped)
+    said += tuple(cover_notes(portrait, kept=neutral is not None))
+    return Alignment(track, said, neutral, held)
 
 
 def _neutral_frame(portrait: FaceTrack, driving: FaceTrack, options: StructuredFaceAlignment) -> int:
@@ -138,6 +142,7 @@ def _moved(
             1,
         )
         eyelids = _added(portrait.eyelids, driving.eyelids, lids, *(r.eyelids for r in rests))
+        wanted, joints, eyelids = kept_where_covered(portrait, wanted, joints, eyelids)
     if not is_arkit(portrait.expression_names):
         return _Moved(wanted, joints, eyelids, 0)
     limited = torch.where(strength == 0, wanted, wanted.clamp(0, 1))

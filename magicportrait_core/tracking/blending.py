@@ -42,4 +42,5 @@ def blend_frames(
         found=a.found & b.found,
         error=mix(a.error, b.error),
         landmarks=None if a.landmarks is None else mix(a.landmarks, b.landmarks),
+        covered=None if a.covered is None else a.covered | b.covered,
     )

@@ -22,9 +22,10 @@ from ..head.model import HeadModel
 from ..head.skinning import matrix_to_axis_angle
 from ..rendering.camera import Camera
 from .blendshape_prior import expression_prior
+from .covers import zone_landmarks
 from .fitting_solver import FitProblem, FitState, gauss_newton_step, predict
 from .landmark_model import LandmarkModel, landmark_model
-from .observation import FaceObservations
+from .observation import NUM_LANDMARKS, FaceObservations
 from .rigid import similarity_transform
 from .track import NUM_JOINTS, FaceTrack
 
@@ -116,7 +117,10 @@ class _Moments:
 def _moments(observations: FaceObservations) -> _Moments:
     points, scores = observations.points.cpu(), observations.blendshapes.cpu()
     frames = (observations.found.cpu() & points.isfinite().all(-1).all(-1)).nonzero().squeeze(1)
-    seen = torch.cat((points.flatten(1), scores), 1)[frames]
+    seen = [points.flatten(1), scores]
+    if observations.covered is not None:
+        seen.append(observations.covered.cpu().float())
+    seen = torch.cat(seen, 1)[frames]
     new = torch.ones(len(frames), dtype=torch.bool)
     new[1:] = (seen[1:] != seen[:-1]).any(1)
     row = new.long().cumsum(0) - 1
@@ -145,7 +149,8 @@ def _set_up(
         head, observations.blendshapes[frames.to(observations.blendshapes.device)], options.expression_prior
     )
     rest = model.whole.template - model.centre
-    scale, rotation, shift = similarity_transform(rest, centred, model.weight)
+    seen = _visible(head, observations, frames)[:, model.index].double()
+    scale, rotation, shift = similarity_transform(rest, centred, model.weight * seen)
     depth = focal / scale  # metres at which the head has the size of the face
     aim = shift[:, :2]
     place = torch.stack((torch.zeros_like(depth), torch.zeros_like(depth), -depth), -1)
@@ -153,6 +158,7 @@ def _set_up(
     problem = FitProblem(
         model=model,
         targets=centred[..., :2] - aim[:, None],
+        seen=seen,
         aim=aim,
         focal=focal,
         eye_distance=model.eye_distance * scale,
@@ -166,6 +172,14 @@ def _set_up(
     )
     shape = torch.zeros(model.whole.shape.shape[-1], dtype=torch.float64)
     return problem, FitState(shape, rotation, place, prior.mean.clone())
+
+
+def _visible(head: HeadModel, observations: FaceObservations, frames: Tensor) -> Tensor:  # (F, 478) bool
+    """Landmarks that the network saw rather than guessed under a cover."""
+    if observations.covered is None:
+        return torch.ones(len(frames), NUM_LANDMARKS, dtype=torch.bool)
+    hidden = zone_landmarks(head.landmark_points(head.template[None])[0].cpu())  # (Z, 478)
+    return ~(observations.covered.cpu()[frames][..., None] & hidden).any(1)
 
 
 def _solve(problem: FitProblem, state: FitState, options: FitOptions, on_step: OnStep) -> FitState:
@@ -220,7 +234,8 @@ def _as_track(
 ) -> FaceTrack:
     size, count = head.num_expression, observations.num_frames
     seen = torch.cat([predict(problem.select(c), state.select(c))[0] for c in _chunks(problem, 256)])
-    error = (seen - problem.targets).norm(dim=-1).mean(1) / problem.eye_distance * 100
+    off = (seen - problem.targets).norm(dim=-1) * problem.seen
+    error = off.sum(1) / problem.seen.sum(1) / problem.eye_distance * 100
     pose = torch.zeros(problem.num_frames, NUM_JOINTS, 3, dtype=torch.float64)
     pose[:, 0] = matrix_to_axis_angle(state.rotation)
     if model.jaw:
@@ -268,4 +283,5 @@ def _as_track(
         face_index=observations.face_index,
         landmarks=observations.points.float(),
         expression_names=head.expression_names,
+        covered=observations.covered,
     )

@@ -33,6 +33,7 @@ class FitProblem:
 
     model: LandmarkModel
     targets: Tensor  # (F, K, 2) pixels, y up, from the principal point
+    seen: Tensor  # (F, K) 0..1, how far each landmark counts in each frame: 0 where it is covered
     aim: Tensor  # (F, 2) pixels, y up, the principal point from the picture's middle
     focal: float  # pixels
     eye_distance: Tensor  # (F,) pixels between the outer eye corners, as if the face looked at the viewer
@@ -56,6 +57,7 @@ class FitProblem:
         return replace(
             self,
             targets=self.targets[frames],
+            seen=self.seen[frames],
             aim=self.aim[frames],
             eye_distance=self.eye_distance[frames],
             prior=replace(self.prior, mean=self.prior.mean[frames]),
@@ -242,7 +244,8 @@ def _linearise(part: FitProblem, here: FitState) -> tuple[Tensor, Tensor, Tensor
     residual = _with_pairs(part, residual)
     length = residual.norm(dim=-1) / part.sigma[:, None]
     robust = 1 / torch.sqrt(1 + (length / ROBUST_SCALE) ** 2)
-    share = torch.cat((part.model.weight, PAIR_WEIGHT * part.model.weight[part.model.pairs].amin(1)))
+    own = part.model.weight * part.seen  # (F, K)
+    share = torch.cat((own, PAIR_WEIGHT * own[:, part.model.pairs].amin(-1)), 1)
     weight = share * robust / part.sigma[:, None] ** 2
     jacobian = _with_pairs(part, torch.cat((by_turn, by_camera, by_motion), -1))
     return jacobian, residual.flatten(1), weight.repeat_interleave(2, 1), to_local

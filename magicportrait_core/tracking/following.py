@@ -5,18 +5,20 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .covers import covered_zones
 from .face_region import overlap
 from .face_signature import signature_of, signature_of_shape
 from .glimpse import Glimpse
 from .landmarker import CanonicalFace, Landmarker
 from .observation import NUM_BLENDSHAPES, NUM_LANDMARKS, FaceObservation, FaceObservations
+from .skin_sampler import SkinSampler, skin_sampler
 from .tracklets import Doubt, Person, TrackletBuilder, centre, join_tracklets
 
 Order = Literal["size", "left_to_right", "near_point"]
@@ -76,6 +78,7 @@ def follow_face(
     builder = TrackletBuilder()
     max_faces = max(MIN_PEOPLE, choice.index + 2)
     num_faces: list[int] = []
+    sampler = skin_sampler(landmarker.canonical)
     glimpses: dict[int, Glimpse] = {}  # of the faces in sight, by id
     size, before, unseen = None, None, 0
     for number, frame in enumerate(frames):
@@ -94,6 +97,7 @@ def follow_face(
             last = [run.faces[-1] for run in known]
             still = [id(face) in glimpses and glimpses[id(face)].unchanged(frame) for face in last]
             faces = landmarker.observe(frame, last, wanted, _search_hard(unseen), settle=True, still=still)
+        faces = [_with_skin(frame, face, sampler) for face in faces]
         glimpses = {id(face): glimpses.get(id(face)) or Glimpse.of(frame, face) for face in faces}
         builder.add(number, faces, [signature_of(frame, face, landmarker.canonical) for face in faces])
         if on_faces is not None:
@@ -104,7 +108,7 @@ def follow_face(
             on_frame(number + 1)
     if size is None:
         raise ValueError("there are no frames to look for a face in; connect a video or a picture")
-    return _chosen(builder, choice, size, fps, num_faces)
+    return _chosen(builder, choice, size, fps, num_faces, sampler)
 
 
 def follow_observed(
@@ -122,15 +126,31 @@ def follow_observed(
     return _chosen(builder, choice or FaceChoice(), size, fps, [len(seen) for seen in faces])
 
 
+def _with_skin(frame: Tensor, face: FaceObservation, sampler: SkinSampler) -> FaceObservation:
+    return face if face.skin is not None else replace(face, skin=sampler.colours(frame, face.points))
+
+
 def _chosen(
-    builder: TrackletBuilder, choice: FaceChoice, size: tuple[int, int], fps: float, num_faces: list[int]
+    builder: TrackletBuilder,
+    choice: FaceChoice,
+    size: tuple[int, int],
+    fps: float,
+    num_faces: list[int],
+    sampler: SkinSampler | None = None,  # that the faces' skin was read with
 ) -> FaceObservations:
     people, doubts = join_tracklets(builder.tracklets)
     person = choose(without_brief(people), choice, size, len(num_faces))
     notes = tuple(_explain(d) for d in doubts if any(run.frames[0] == d.frame for run in person.tracklets))
     for note in notes:
         logger.warning(note)
-    return _observations(person, size, fps, num_faces, choice.index, notes)
+    seen = _observations(person, size, fps, num_faces, choice.index, notes)
+    if sampler is None:
+        return seen
+    skin = torch.zeros(seen.num_frames, len(sampler.places), 3, dtype=torch.uint8)
+    for run in person.tracklets:
+        for frame, face in zip(run.frames, run.faces, strict=True):
+            skin[frame] = face.skin
+    return replace(seen, covered=covered_zones(sampler, skin, seen.points, seen.found, size))
 
 
 def choose(people: list[Person], choice: FaceChoice, size: tuple[int, int], num_frames: int) -> Person:

@@ -62,12 +62,9 @@ def fill_missing(track: FaceTrack, policy: MissingPolicy) -> FaceTrack:
             "these frames "
             "away, or choose what to show there: hold or interpolate"
         )
-    before, after = _neighbours(found)
-    amount = torch.zeros(len(found))
-    if policy == "interpolate":
-        gap = (after - before).clamp(min=1)
-        amount = (torch.arange(len(found)) - before).float() / gap
-        amount = torch.where(before == after, torch.zeros_like(amount), amount)
+    before, after, amount = between(found)
+    if policy == "hold":
+        amount = torch.zeros_like(amount)
     device = track.pose.device
     filled = blend_frames(track, before.to(device), after.to(device), amount.to(device))
     lost = ~track.found
@@ -81,6 +78,16 @@ def fill_missing(track: FaceTrack, policy: MissingPolicy) -> FaceTrack:
         error=track.error.masked_fill(lost, torch.nan),
         landmarks=landmarks,
     )
+
+
+def between(
+    found: Tensor,  # (F,) bool, at least one True
+) -> tuple[Tensor, Tensor, Tensor]:  # (F,) each
+    """The found frame at or before each frame, the one at or after it (beyond the ends: the nearest), and the
+    share of the way from the first to the second."""
+    before, after = _neighbours(found)
+    amount = (torch.arange(len(found)) - before).float() / (after - before).clamp(min=1)
+    return before, after, torch.where(before == after, torch.zeros_like(amount), amount)
 
 
 def _neighbours(

@@ -19,6 +19,7 @@ class FaceObservation:
     blendshapes: Tensor  # (52,) 0..1
     presence: float  # 0..1, from the landmark network
     score: float  # 0..1, from the detector (presence again when the detector did not run)
+    skin: Tensor | None = None  # (N, 3) uint8, colours at the places of a SkinSampler
 
     @property
     def box(self) -> tuple[float, float, float, float]:
@@ -40,6 +41,7 @@ class FaceObservations:
     num_faces: Tensor  # (F,) int64, faces seen in the frame
     face_index: int = 0  # which face was chosen, in the order that was asked for
     notes: tuple[str, ...] = ()  # sentences for people about doubtful frames
+    covered: Tensor | None = None  # (F, 3) bool, zones of covers.ZONES; None where no picture was looked at
 
     @property
     def num_frames(self) -> int:
@@ -47,7 +49,8 @@ class FaceObservations:
 
     def __getitem__(self, frames: slice | Tensor) -> FaceObservations:
         names = ("points", "blendshapes", "presence", "found", "num_faces")
-        return replace(self, **{name: getattr(self, name)[frames] for name in names})
+        covered = None if self.covered is None else self.covered[frames]
+        return replace(self, covered=covered, **{name: getattr(self, name)[frames] for name in names})
 
 
 def single_observation(face: FaceObservation, size: tuple[int, int]) -> FaceObservations:

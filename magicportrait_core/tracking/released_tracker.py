@@ -18,6 +18,7 @@ from ..head.files import HeadFileError
 from ..head.model import HeadModel
 from ..head.texture_space import TextureSpace
 from ..rendering.camera import Camera
+from .bridging import bridge_covers
 from .deca import DecaEncoder
 from .face_codes import FaceCodes, FaceReader
 from .face_region import overlap
@@ -95,7 +96,7 @@ def track_released(
     track = _as_track(tracker.head, observations, codes, options)
     if fps > 0:
         track = replace(track, camera=track.camera.centred())
-    track = smooth(fill_missing(track, options.missing), options.smoothing)
+    track = smooth(fill_missing(bridge_covers(track), options.missing), options.smoothing)
     report = track_report(track, observations.num_faces, observations.notes)
     return TrackingResult(track, observations, report)
 
@@ -231,6 +232,7 @@ def _as_track(
         texture=codes.deca.texture.mean(0, keepdim=True),
         light=codes.deca.light.mean(0, keepdim=True),
         expression_names=head.expression_names,
+        covered=observations.covered,
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..head.skinning import axis_angle_to_matrix
+from .covers import ZONE_NAMES
 from .missing import format_ranges, frame_ranges
 from .rotations import euler_degrees
 from .track import FaceTrack
@@ -46,6 +47,7 @@ def track_warnings(track: FaceTrack, num_faces: Tensor | None = None) -> list[st
             "they hold "
             "filled-in values: cut them away or cover them"
         )
+    said += cover_warnings(track)
     cuts = suspected_cuts(track)
     if cuts:
         said.append(
@@ -93,6 +95,21 @@ def track_warnings(track: FaceTrack, num_faces: Tensor | None = None) -> list[st
             "a frontal "
             "picture gives a better one"
         )
+    return said
+
+
+def cover_warnings(track: FaceTrack) -> list[str]:
+    """Sentences about parts of the face that something covers in a clip, with the frames."""
+    if track.covered is None or track.num_frames < 2:
+        return []
+    covered, found = track.covered.cpu() & track.found.cpu()[:, None], track.found.cpu()
+    said = []
+    for name, frames in zip(ZONE_NAMES, covered.T, strict=True):
+        where = f"{int(frames.sum())} of {track.num_frames} frames ({format_ranges(frame_ranges(frames))})"
+        if bool((frames == found).all()):
+            said.append(f"{name} covered throughout: their motion is a guess; use a clip with a free face")
+        elif bool(frames.any()):
+            said.append(f"{name} covered in {where}: bridged from the frames around")
     return said
 
 

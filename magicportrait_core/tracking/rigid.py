@@ -9,10 +9,10 @@ from torch import Tensor
 def similarity_transform(
     source: Tensor,  # (K, 3) or (F, K, 3)
     target: Tensor,  # (F, K, 3)
-    weight: Tensor,  # (K,)
+    weight: Tensor,  # (K,) or (F, K)
 ) -> tuple[Tensor, Tensor, Tensor]:  # scale (F,), rotation (F, 3, 3), shift (F, 3)
     """target ~ scale * rotation @ source + shift, least squares; the rotation is proper (no mirror)."""
-    share = (weight / weight.sum())[:, None]
+    share = (weight / weight.sum(-1, keepdim=True))[..., None]
     source_mean, target_mean = (share * source).sum(-2), (share * target).sum(-2)
     near, far = source - source_mean[..., None, :], target - target_mean[..., None, :]
     left, singular, right = torch.linalg.svd((share * far).transpose(-1, -2) @ near)

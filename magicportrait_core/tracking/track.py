@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..rendering.camera import Camera
 
+NUM_ZONES = 3  # mouth, right eye, left eye
 NUM_JOINTS = 5  # root, neck, jaw, left eye, right eye
-PER_FRAME = ("expression", "pose", "eyelids", "confidence", "found", "error", "landmarks")
+PER_FRAME = ("expression", "pose", "eyelids", "confidence", "found", "error", "landmarks", "covered")
 PER_PERSON = ("shape", "texture", "light")
 
 
@@ -37,6 +38,7 @@ class FaceTrack:
     texture: Tensor | None = None  # (1, N) texture code (DECA)
     light: Tensor | None = None  # (1, 9, 3) spherical-harmonics light (DECA)
     expression_names: tuple[str, ...] = ()  # of the head's expression basis; () where unknown
+    covered: Tensor | None = None  # (F, 3) bool, zones under a cover (covers.ZONES); None: unknown
 
     def __post_init__(self):
         if self.expression.ndim != 2 or self.expression.shape[0] == 0:
@@ -56,6 +58,8 @@ class FaceTrack:
         }
         if self.landmarks is not None:
             expected["landmarks"] = (frames, self.landmarks.shape[-2], 3)
+        if self.covered is not None:
+            expected["covered"] = (frames, NUM_ZONES)
         for name, shape in expected.items():
             actual = tuple(getattr(self, name).shape)
             if actual != shape:

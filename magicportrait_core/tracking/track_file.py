@@ -20,7 +20,8 @@ FORMAT = "magicportrait_face_track"
 VERSION = 1
 SUFFIX = ".safetensors"
 REQUIRED = ("shape", "expression", "pose", "eyelids", "confidence", "found", "error", "view", "intrinsics")
-OPTIONAL = ("landmarks", "texture", "light")
+OPTIONAL = ("landmarks", "texture", "light", "covered")
+FLAGS = ("found", "covered")
 MUST_BE_FINITE = ("shape", "expression", "pose", "eyelids", "view", "intrinsics")
 
 
@@ -142,10 +143,14 @@ def _check_numbers(path: Path, tensors: dict[str, Tensor]) -> None:
         raise ValueError(f"{path.name} is damaged: 'found' is not one flag a frame; save the track again")
     for name in REQUIRED + OPTIONAL:
         tensor = tensors.get(name)
-        if tensor is not None and name != "found" and not tensor.is_floating_point():
+        if tensor is not None and name not in FLAGS and not tensor.is_floating_point():
             raise ValueError(
                 f"{path.name} is damaged: {name} holds {tensor.dtype}, not numbers; save it again"
             )
+    if "covered" in tensors and tensors["covered"].dtype != torch.bool:
+        raise ValueError(
+            f"{path.name} is damaged: 'covered' holds {tensors['covered'].dtype}, not flags; save it again"
+        )
     for name in MUST_BE_FINITE:
         values = tensors[name]
         if name not in ("shape", "intrinsics") and values.shape[:1] == found.shape:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..head.model import HeadModel
+from .bridging import bridge_covers
 from .fitting import FitOptions, OnStep, fit_track
 from .following import FaceChoice, follow_face
 from .landmarker import Landmarker
@@ -79,7 +80,7 @@ def track_observations(
     options = options or TrackingOptions()
     _check_found(observations)
     track = fit_track(head, observations, options.fit, on_step)
-    track = smooth(fill_missing(track, options.missing), options.smoothing)
+    track = smooth(fill_missing(bridge_covers(track), options.missing), options.smoothing)
     return TrackingResult(
         track, observations, track_report(track, observations.num_faces, observations.notes)
     )

@@ -20,6 +20,7 @@ from .scene import Scene, scene_of
 from .skin import mirrored_layer, soft_layer
 from .source import COARSE, WarpSource
 from .sources import OUTSIDE, PHOTO, STRETCHED
+from .throat import throat_layer
 from .two_layers import composed
 
 BARED = 0.01  # face widths of motion over which what a head uncovers begins to count as hole
@@ -50,7 +51,7 @@ def warp_frame(
     flow = _flow(scene)
     canvas, matte = _canvas(source, flow, scene.window)
     _label(scene, canvas)
-    for layer in _repairs(scene, canvas):
+    for layer in _repairs(scene, canvas, flow):
         canvas.lay(layer)
     if source.layers is not None:
         _over_the_plate(scene, canvas, flow, matte)
@@ -59,9 +60,12 @@ def warp_frame(
     return _finish(source, canvas, flow, scene.window, (held, turn))
 
 
-def _repairs(scene: Scene, canvas: Canvas) -> Iterator[Layer]:
+def _repairs(scene: Scene, canvas: Canvas, flow: Tensor) -> Iterator[Layer]:
     """Layers in the order they are laid; each sees the canvas with those before it."""
     right, left, lips = scene.openings
+    throat = throat_layer(scene, canvas, flow)
+    if throat is not None:
+        yield throat
     mirrored = mirrored_layer(scene)
     if mirrored is not None:
         yield mirrored

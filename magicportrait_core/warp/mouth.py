@@ -32,6 +32,7 @@ SHADOW = 0.40  # light that is left deep in the mouth
 SHADOW_DEPTH = 0.030  # metres behind the lips at which light falls to 1/e
 TOOTH, TONGUE_TINT = (0.98, 0.93, 0.84), (0.80, 0.46, 0.43)
 GUM, CAVITY = (0.78, 0.46, 0.43), (0.36, 0.15, 0.14)
+BACK_TEETH = (0.018, 0.034)  # metres behind the lips: front teeth, and those that the cheeks' shadow hides
 GUM_DEPTH = (0.004, 0.030)  # metres behind the lips: inner lips and gums, then the dark of the mouth
 TEETH_MATCH = 0.55  # how much of the face's own brightness and tint the teeth take
 
@@ -107,7 +108,7 @@ def _shade(source: WarpSource, inside: VisibleSurface, normals: Tensor, lips: fl
     colour = torch.lerp(light.gum(), light.cavity(), smoothstep(*GUM_DEPTH, depth)[:, None])
     colour[region == TONGUE] = light.tongue()
     teeth = ((region == UPPER_TEETH) | (region == LOWER_TEETH)) & ~source.head.cavity[inside.triangle]
-    colour[teeth] = light.teeth()
+    colour[teeth] = torch.lerp(light.teeth(), light.cavity(), smoothstep(*BACK_TEETH, depth)[teeth, None])
     facing = inside.at_pixels(normals)
     towards = facing[:, 2].abs() / facing.norm(dim=-1).clamp(min=1e-6)
     shadow = SHADOW + (1 - SHADOW) * torch.exp(-depth / SHADOW_DEPTH)

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..tracking.covers import is_covered
 from .anatomy import INNER_LIPS, LEFT_EYE_OPENING, RIGHT_EYE_OPENING
 from .fill import ramp, sample
 from .source import WarpSource
 
 RIGHT_EYE, LEFT_EYE, LIPS = range(3)
 CONTOURS = (RIGHT_EYE_OPENING, LEFT_EYE_OPENING, INNER_LIPS)
+ZONE_OF = ("right_eye", "left_eye", "mouth")
 MAP_OF = (1, 2, 3)  # rows of WarpSource.maps
 MARGINS = (0.006, 0.006, 0.018)  # face widths kept between what is sampled and the contour
 
@@ -25,7 +27,7 @@ MARGINS = (0.006, 0.006, 0.018)  # face widths kept between what is sampled and 
 class Opening:
     which: int
     contour: Tensor  # (K, 2) work pixels, target
-    change: float  # 0..1, how much of a repair its motion calls for; 0 at rest
+    change: float  # 0..1, how much of a repair its motion calls for; 0 at rest, and where it is covered
 
 
 def openings_of(
@@ -40,6 +42,8 @@ def openings_of(
         moved = float(deformed.norm(dim=-1).max())
         if which != LIPS:
             moved = max(moved, gaze[which])
+        if is_covered(source.track, ZONE_OF[which]):
+            moved = 0.0
         out.append(Opening(which, after, ramp(0.002, 0.012, moved / source.face_width)))
     return out
 

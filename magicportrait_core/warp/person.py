@@ -31,6 +31,7 @@ CORE = 0.05  # face widths inside the face's outline from where nothing of it is
 SOFT = 0.03  # face widths over which that begins
 GROWN_SOFTLY = 0.5  # of the reach of hair around a silhouette: where it begins to fade
 FACE_SCORE = 0.5  # of other faces
+AT_EDGE = (0.6, 1.0)  # face widths from the head up to which hats and hair reach the picture's edge
 
 
 def matte_of(
@@ -54,6 +55,7 @@ def matte_of(
     crop = crop_around((float(middle[1]), float(middle[0])), face_width, tuple(coarse.shape[-2:]))
     picture, (oval, distance, head) = crop.of(coarse), crop.of(maps)
     edges = nearness_to_edges(crop, tuple(coarse.shape[-2:]), face_width).to(image)
+    edges = edges * (1 - smoothstep(AT_EDGE[0] * face_width, AT_EDGE[1] * face_width, distance))
     probability = person_probability(load_person_network(image.device), picture, edges)
     seen = float(probability[0][oval < 0].mean()) if bool((oval < 0).any()) else 0.0
     origin: MatteSource = "network" if seen >= SEEN else "silhouette"

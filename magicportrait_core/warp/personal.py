@@ -37,7 +37,7 @@ def personal_offsets(
     index = usable.nonzero().squeeze(1)
     seen = torch.cat((track.landmarks[0, index, :2].to(points), points[index, 2:]), dim=-1)
     shift = camera.unproject(seen[None])[0] - camera.unproject(points[None, index])[0]
-    shift = _in_head_space(track, shift)
+    shift = in_head_space(track, shift)
     rest = head.rest_vertices(track.shape, track.expression[:1])
     centres = head.landmark_points(rest)[0, index]
     weight = torch.exp(-torch.cdist(rest[0], centres).square() / (2 * width**2))
@@ -76,13 +76,13 @@ def outline_offsets(
     nearest = inside[torch.cdist(here[:, :2], inside).argmin(1)] - here[:, :2]
     nearest = nearest * (most / nearest.norm(dim=-1, keepdim=True).clamp(min=most))
     moved = torch.cat((here[:, :2] + nearest, here[:, 2:]), dim=-1)
-    shift = _in_head_space(track, camera.unproject(moved[None])[0] - camera.unproject(here[None])[0])
+    shift = in_head_space(track, camera.unproject(moved[None])[0] - camera.unproject(here[None])[0])
     rest = head.rest_vertices(track.shape, track.expression[:1])[0]
     weight = torch.exp(-torch.cdist(rest, rest[chosen]).square() / (2 * OUTLINE_WIDTH**2))
     return weight.amax(1, keepdim=True) * (weight @ shift) / weight.sum(1, keepdim=True).clamp(min=1e-9)
 
 
-def _in_head_space(track: FaceTrack, shift: Tensor) -> Tensor:  # (N, 3)
+def in_head_space(track: FaceTrack, shift: Tensor) -> Tensor:  # (N, 3)
     turn = (
         track.camera.view[0, :, :3]
         @ axis_angle_to_matrix(track.pose[0, 0])

@@ -32,6 +32,7 @@ from .anatomy import (
 )
 from .blink import BlinkLimit, blink_limit
 from .fill import blur, dilated, pixel_centres, pull_push, resize, smoothstep
+from .flat import flattening_offsets
 from .options import WarpOptions
 from .person import matte_of
 from .personal import outline_offsets, personal_offsets
@@ -77,6 +78,7 @@ class WarpSource:
     landmarks: Tensor  # (478, 2) work pixels, of the photo
     mesh_landmarks: Tensor  # (478, 2) work pixels, of the mesh
     face_width: float  # work pixels
+    outline: Tensor  # (h, w) signed distance to the photo's face, work pixels
     maps: Tensor  # (4, h, w) depth, signed distance to right eye, left eye, inner lips (work pixels)
     moves: Tensor  # (2, h / COARSE, w / COARSE) how much it follows the skull; distance to the head
     light: Tensor  # (3, h / COARSE, w / COARSE) low-frequency colour of the face, [-1, 1]
@@ -115,6 +117,7 @@ def prepare_warp(
     head, portrait = head.to(device), portrait.to(device)
     anatomy = anatomy_of(head)
     offsets = personal_offsets(head, portrait, options.personal_offset) + teeth_offsets(head)
+    offsets = offsets + flattening_offsets(head, portrait, offsets, anatomy.rigidity)
     posed = head.vertices(portrait.shape, portrait.expression, portrait.pose, offsets)
     full_screen = portrait.camera.project(posed)
     marks = head.landmark_points(full_screen)[0, :, :2]
@@ -187,6 +190,7 @@ def prepare_warp(
         landmarks=seen,
         mesh_landmarks=marks,
         face_width=width,
+        outline=outline,
         maps=torch.stack((depth, *eyes, lips)),
         moves=torch.stack((_carried(rigidity, covered, distance), follows)),
         light=_low_frequencies(work, face, 0.08 * width),

@@ -77,7 +77,7 @@ def test_the_preview_is_the_warp_bit_for_bit(folder, landmarker):
     result = preview(portrait, video, on_progress=lambda *now: told.append(now))
     frames = torch.stack(list(result.frames))
     track = track_portrait(portrait, landmarker, head)
-    aligned = align(track, track_face(video, landmarker, head, float(video.fps)))
+    aligned = align(track, track_face(video, landmarker, head, float(video.fps)), head=head)
     expected = [frame.image for frame in warp_clip(prepare_warp(head, portrait, track), aligned.track)]
     assert torch.equal(frames, torch.stack(expected)) and frames.shape == (FRAMES, 3, 300, 340)
     assert (result.num_frames, result.fps, result.warnings) == (FRAMES, 12.5, aligned.warnings)

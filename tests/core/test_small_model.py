@@ -156,7 +156,7 @@ def test_a_large_result_is_the_warp_plus_the_enlarged_correction(trained, maps):
     frames = list(decode_clip(latents, trained, warped=large, on_progress=lambda *now: told.append(now)))
     assert told[-1] == ("decode", FRAMES, FRAMES)
     warp = large.warp_levels[0] / 127.5 - 1
-    assert (frames[0] - warp).abs()[:, 40:90, 40:90].max() > 0.1
+    assert (frames[0] - warp).abs()[:, 40:90, 40:90].max() > 0.05
     assert frames[0].shape == (3, 128, 128) and frames[0].abs().max() <= 1
     assert not torch.equal(next(decode_clip(latents, trained)), frames[0])
 

@@ -96,7 +96,7 @@ def test_before_its_training_the_result_is_the_warp_exactly(render):
 def test_what_is_learned_changes_the_head_and_not_the_far_background(first):
     warp = first.pictures("Warp")
     changed = np.abs(first.frames.astype(int) - warp).max(axis=(0, 3))
-    assert changed[90:150, 40:90].mean() > 5, "the face is not repaired"
+    assert changed[90:150, 40:90].mean() > 2 * ROUNDING, "the face is not repaired"
     assert changed[-2:, :2].max() <= ROUNDING, "far from the head"
     assert first.latents.shape == (FRAMES, 48, WORKING[0] // 4, WORKING[1] // 4)
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from comfy_client import Event
 from demo_pictures import LABEL_HEIGHT, PictureError, read_video
-from demo_results import GEOMETRY
+from demo_results import GEOMETRY, NETWORKS
 from PIL import Image
 
 from magicportrait_core.checkpoints.writing import write_network
@@ -67,16 +67,17 @@ def test_demo_shows_a_model_beside_geometry_and_says_what_it_changed(comfyui, tm
     report = (results / "report.txt").read_text(encoding="utf-8")
     assert f"Time, {FRAMES} frames" in report and "Sampler" in report and "ms a frame" in report
     assert "The networks changed 0.0% of the flow preview's pixels" in report
+    assert "portrait_moves.mp4 is the diffusion result" in report
     assert "geometry alone" not in run.stdout
 
 
-def test_demo_uses_the_built_in_model(comfyui, tmp_path):
+def test_the_demos_result_is_the_preview_with_the_built_in_model_beside_it(comfyui, tmp_path):
     run = run_demo(comfyui, tmp_path, "--frames", str(FRAMES))
     assert run.returncode == 0, run.stdout + run.stderr
     results = tmp_path / "results"
     report = (results / "report.txt").read_text(encoding="utf-8")
     there = demo.BUILT_IN.is_file()
-    assert ("The networks changed" in report) == there
+    assert ("The networks changed" in report) == ("portrait_moves.mp4 is the flow preview" in report) == there
     assert ("geometry alone" in run.stdout) == ("geometry alone" in report) == (not there)
     assert len(list(read_video(results / "portrait_moves.mp4"))) == FRAMES
     assert "Move the portrait" in report and "Time" in report
@@ -88,7 +89,7 @@ def test_without_the_built_in_model_the_demo_says_so(tmp_path, monkeypatch, caps
     monkeypatch.setattr(demo, "BUILT_IN", missing)
     assert demo.chosen_show(argparse.Namespace(model=None)).result == GEOMETRY
     assert f"({missing} is missing): showing geometry alone." in capsys.readouterr().out
-    assert demo.chosen_show(argparse.Namespace(model=tmp_path)).result != GEOMETRY
+    assert demo.chosen_show(argparse.Namespace(model=tmp_path)).result == NETWORKS
     with pytest.raises(PictureError, match="--pictures shows what the diffusion model does"):
         demo.animate(argparse.Namespace(model=None, pictures=True))
 

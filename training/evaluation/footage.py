@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,12 @@ class Footage:
             self.name, self.frames[frame : frame + 1], 0.0, replace(self.track[frame : frame + 1], fps=0.0)
         )
 
+    def only(self, frames: Sequence[int]) -> Footage:
+        """Some frames of a clip, as a clip that lasts as long."""
+        chosen = torch.tensor(frames)
+        fps = self.fps * len(chosen) / len(self.frames)
+        return Footage(self.name, self.frames[chosen], fps, replace(self.track[chosen], fps=fps))
+
 
 def read_clip(
     path: Path,
@@ -74,6 +81,7 @@ def read_clip(
     crop: bool = True,  # cut to the square around the face
     on_stage: OnStage = ignore,
     fps: float | None = None,  # None: the video's own
+    spread: int | None = None,  # of a longer clip, every second, third ... frame: about so many
 ) -> Footage:
     """The first shot of a video in which one face is seen in FEWEST_FRAMES frames or more.
 
@@ -81,7 +89,9 @@ def read_clip(
     """
     on_stage("reading")
     with open_video(path, fps, max_frames=max_frames) as video:
-        frames, fps = torch.stack([levels(frame) for frame in video]), float(video.fps)
+        step = -(-video.num_frames // spread) if spread and video.num_frames else 1
+        kept = [levels(frame) for frame in islice(video, 0, None, step)]
+        frames, fps = torch.stack(kept), float(video.fps) / step
     if crop:
         on_stage("finding the face")
         seen = follow_face(pictures(frames), tools.landmarker, fps=fps)

@@ -73,7 +73,7 @@ class Evaluation:
             try:
                 kept = self.results(pair).read(self.settings)
                 whole = all(method.name in kept for method in self.methods)
-                new = kept if whole else self.measure(pair, kept, reader, partial(_unfinished, tell))
+                new = kept if whole else self.measure(pair, kept, reader, partial(unfinished, tell))
                 order = [TRUTH] * (TRUTH in new) + [method.name for method in self.methods]
                 rows += [Row(pair.name, name, new[name]) for name in order]
                 tell(summary(new) + " (kept)" * whole, True)
@@ -157,7 +157,7 @@ def summary(rows: Measured) -> str:
     return f"{'head PSNR' if name == 'psnr_head' else 'landmark error'}: {', '.join(values)}"
 
 
-def _unfinished(tell: Callable[[str, bool], None], stage: str) -> None:
+def unfinished(tell: Callable[[str, bool], None], stage: str) -> None:
     tell(stage, False)
 
 

@@ -70,6 +70,18 @@ def cross_scene(
 ) -> Scene:
     """The portrait with the clip's motion, aligned as by default."""
     target = align(portrait.track, clip.track, head=tools.head).track
+    return aligned_scene(name, portrait, clip, target, tools, on_stage)
+
+
+def aligned_scene(
+    name: str,
+    portrait: Footage,
+    clip: Footage,
+    target: FaceTrack,  # as many frames as the clip, aligned to the portrait
+    tools: Tools,
+    on_stage: OnStage = ignore,
+) -> Scene:
+    """The portrait with motion that is aligned already."""
     request = Request.of_aligned(target, tools.head)
     return _scene(name, portrait, clip, request, tools, None, (), on_stage)
 

@@ -31,13 +31,13 @@ def write_side_by_side(
 
 def panels(columns: dict[str, Tensor], side: int = PANEL_SIDE) -> Iterator[Tensor]:
     """(H, W, 3) uint8 for every frame of the longest column."""
-    strip = np.concatenate([_label(name, side) for name in columns], axis=1)
+    strip = np.concatenate([label(name, side) for name in columns], axis=1)
     for i in range(max(map(len, columns.values()))):
-        row = [_panel(frames[min(i, len(frames) - 1)], side) for frames in columns.values()]
+        row = [panel(frames[min(i, len(frames) - 1)], side) for frames in columns.values()]
         yield torch.from_numpy(np.concatenate((strip, np.concatenate(row, axis=1))))
 
 
-def _panel(frame: Tensor, side: int) -> np.ndarray:
+def panel(frame: Tensor, side: int) -> np.ndarray:
     picture = Image.fromarray(frame.movedim(0, -1).contiguous().numpy())
     height, width = fit_within(tuple(frame.shape[-2:]), side)
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
@@ -46,7 +46,7 @@ def _panel(frame: Tensor, side: int) -> np.ndarray:
     return np.asarray(canvas)
 
 
-def _label(name: str, side: int) -> np.ndarray:
+def label(name: str, side: int) -> np.ndarray:
     canvas = Image.new("RGB", (side, LABEL_HEIGHT), BACKGROUND)
     font = ImageFont.load_default(14)
     ImageDraw.Draw(canvas).text((8, LABEL_HEIGHT // 2), name, font=font, fill=INK, anchor="lm")

@@ -176,3 +176,18 @@ def test_a_track_of_another_head(saved):
     renamed = replace(synthetic_head(), expression_names=tuple(reversed(synthetic_head().expression_names)))
     with pytest.raises(ValueError, match="names its expressions otherwise"):
         load_track(saved, renamed)
+
+
+def test_covers_come_back_and_files_without_them_are_read(track, tmp_path):
+    covered = torch.tensor([[True, False, False], [False, True, False], [False] * 3, [False, False, True]])
+    path = save_track(replace(track, covered=covered), tmp_path / "covered")
+    assert torch.equal(load_track(path).covered, covered)
+    edit(path, drop=("covered",))
+    assert load_track(path).covered is None
+
+
+def test_covers_that_are_no_flags_are_refused_in_a_sentence(track, tmp_path):
+    path = save_track(track, tmp_path / "damaged")
+    edit(path, {"covered": torch.ones(4, 3)})
+    with pytest.raises(ValueError, match="damaged: 'covered' holds torch.float32, not flags"):
+        load_track(path)
