@@ -52,7 +52,7 @@ def eye_layer(scene: Scene, opening: Opening) -> Layer | None:
     flow = pull_push(flow[None], covered[None])[0]
     alpha = blur(covered[None], EDGE)[0]
     colour = sample_photo(source, box, flow)
-    drawn = _opened(source, scene.head, opening.which)
+    drawn = opening.change * _opened(source, scene.head, opening.which)
     if drawn > 0:
         own = box.inside(near).of(eye.picture(_drawn(source, eye)))
         own = blur(pull_push(own[None], covered[None]), DRAWN_EDGE)
