@@ -47,6 +47,13 @@ class Window:
         """The same rectangle, relative to another."""
         return Window(self.top - outer.top, self.left - outer.left, self.height, self.width)
 
+    def cut_to(self, outer: Window) -> Window:
+        """What lies within another rectangle."""
+        top, left = max(self.top, outer.top), max(self.left, outer.left)
+        bottom = min(self.top + self.height, outer.top + outer.height)
+        right = min(self.left + self.width, outer.left + outer.width)
+        return Window(top, left, max(bottom - top, 0), max(right - left, 0))
+
     def trimmed(
         self,
         mask: Tensor,  # (1, h, w) of this window

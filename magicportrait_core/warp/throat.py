@@ -32,7 +32,9 @@ def throat_layer(scene: Scene, canvas: Canvas, flow: Tensor) -> Layer | None:
     strength = ramp(*RISEN, (before - float((chin - nose).norm())) / width)
     if strength == 0:
         return None
-    box = window_around(chin[None], ROOM * width, source.camera.size)
+    box = window_around(chin[None], ROOM * width, source.camera.size).cut_to(scene.window)
+    if 0 in box.size:
+        return None
     place = box.inside(scene.window)
     corner = marks.new_tensor([box.left, box.top])[:, None, None]
     cells = pixel_centres((-(-box.height // COARSE), -(-box.width // COARSE)), flow) * COARSE + corner
