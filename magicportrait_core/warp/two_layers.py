@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fill import dilated, pull_push, resize, smoothstep
+from ..matting.guided_filter import box_mean
+from .fill import blur, dilated, pull_push, resize, smoothstep
 from .plate import still_background
 
 MatteSource = Literal["network", "silhouette", "mask"]
@@ -21,6 +22,7 @@ SOLID, CLEAR = 0.95, 0.03  # matte of pixels that show one side alone
 OPAQUE = 0.98  # matte from which the photo is the foreground
 THIN = (0.02, 0.3)  # matte below which the foreground's colour is that of its surroundings
 ROOM = 0.4  # face widths beyond the photo's border to which the foreground goes on
+BEYOND = 0.06  # face widths beyond the photo's border over which what goes on there becomes smooth
 CALM = 0.02  # face widths of motion over which the photo's own pixels give way to the two layers
 
 
@@ -72,7 +74,18 @@ def split_layers(
     room = min(max(1, round(ROOM * face_width)), min(image.shape[-2:]) - 1)
     sides = (room, room, room, room)
     moving = F.pad(torch.cat((foreground, matte))[None], sides, mode="replicate")[0]
+    moving = _smooth_beyond(moving, F.pad(torch.zeros_like(matte), sides, value=1.0), cell, face_width)
     return TwoLayers(moving, plate, residual, filled, parts, room, origin)
+
+
+def _smooth_beyond(moving: Tensor, outside: Tensor, cell: int, face_width: float) -> Tensor:
+    """Blur colours and matte beyond the photo's border (`outside`, 1 there), which would be stripes; the
+    photo itself stays, bit for bit."""
+    size, width = tuple(moving.shape[-2:]), BEYOND * face_width
+    small = F.avg_pool2d(moving[None], cell, ceil_mode=True)
+    smooth = resize(blur(small, max(width / cell, 0.5)), cell, size)[0]
+    share = outside * (2 * box_mean(outside, max(1, round(width))) - 1).clamp(0, 1)
+    return torch.lerp(moving, smooth, share)
 
 
 def _foreground(image: Tensor, matte: Tensor, cell: int) -> Tensor:  # (3, H, W)
