@@ -12,11 +12,11 @@ from .fill import pixel_centres, pull_push, ramp, resize, sample, smoothstep
 from .layers import Canvas, Layer
 from .polygon import signed_distance
 from .scene import Scene
-from .source import COARSE
+from .source import COARSE, WarpSource
 from .sources import FILLED
 
 NOSE = 2  # landmark under the nose, which no jaw moves
-RISEN = (0.004, 0.02)  # face widths by which the chin rises before that is done
+RISEN = (0.01, 0.045)  # of the length from nose to chin, by which it shrinks before that is done
 BELOW = (0.55, 0.95)  # of the way from nose to chin, from where it is done
 EDGE = 0.11  # face widths beside the landmarks of a face that still show its edge and the crease below it
 SOFT = 0.03  # face widths of softness of the mask
@@ -28,8 +28,7 @@ def throat_layer(scene: Scene, canvas: Canvas, flow: Tensor) -> Layer | None:
     source, marks = scene.source, scene.head.marks[:, :2]
     width = source.face_width
     nose, chin = marks[NOSE], marks[CHIN]
-    before = float((source.mesh_landmarks[CHIN] - source.mesh_landmarks[NOSE]).norm())
-    strength = ramp(*RISEN, (before - float((chin - nose).norm())) / width)
+    strength = ramp(*RISEN, 1 - _length(source, scene.head.vertices) / _length(source, source.vertices))
     if strength == 0:
         return None
     box = window_around(chin[None], ROOM * width, source.camera.size).cut_to(scene.window)
@@ -53,3 +52,9 @@ def throat_layer(scene: Scene, canvas: Canvas, flow: Tensor) -> Layer | None:
     colour = F.avg_pool2d((canvas.work(place) * clear)[None], COARSE, ceil_mode=True) / weight.clamp(min=1e-4)
     colour = resize(pull_push(colour, weight.clamp(max=1), smoothing=2), COARSE, box.size)[0]
     return Layer(place, colour, alpha, FILLED)
+
+
+def _length(source: WarpSource, vertices: Tensor) -> float:
+    """From the nose to the chin in space, so that no turn of the head changes it."""
+    nose, chin = source.head.landmark_points(vertices[None])[0, [NOSE, CHIN]]
+    return float((chin - nose).norm())
