@@ -1,7 +1,7 @@
 """Teeth and tongue of the head model, put where people have them.
 
 The upper teeth of the open head end where its resting upper lip does, so a mouth that opens would show none;
-people show two to three millimetres. Its lower teeth and its tongue stand above the lower lip.
+people show three to four millimetres. Its lower teeth and its tongue stand above the lower lip.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..head.model import LOWER_TEETH, TONGUE, UPPER_TEETH, HeadModel
 
-UPPER_DOWN = 0.0030  # metres, as the three below; found on six portraits with open mouths
+UPPER_DOWN = 0.0045  # metres, as the three below; found on six portraits with open mouths
 LOWER_DOWN, LOWER_BACK = 0.0022, 0.0010
 TONGUE_DOWN, TONGUE_BACK = 0.0035, 0.0040
 TONGUE_WIDER, TONGUE_FLATTER = 0.22, 0.25  # shares of its width and of its height
