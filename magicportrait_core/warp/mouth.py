@@ -34,7 +34,8 @@ TOOTH, TONGUE_TINT = (0.98, 0.93, 0.84), (0.80, 0.46, 0.43)
 GUM, CAVITY = (0.78, 0.46, 0.43), (0.36, 0.15, 0.14)
 BACK_TEETH = (0.018, 0.034)  # metres behind the lips: front teeth, and those that the cheeks' shadow hides
 GUM_DEPTH = (0.004, 0.030)  # metres behind the lips: inner lips and gums, then the dark of the mouth
-TEETH_MATCH = 0.55  # how much of the face's own brightness and tint the teeth take
+TEETH_LIT = 0.9  # light on teeth that look aside; they are wet and shine from everywhere
+TEETH_MATCH = 0.35  # how much of the face's own brightness and tint the teeth take
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def _shade(source: WarpSource, inside: VisibleSurface, normals: Tensor, lips: fl
     towards = facing[:, 2].abs() / facing.norm(dim=-1).clamp(min=1e-6)
     shadow = SHADOW + (1 - SHADOW) * torch.exp(-depth / SHADOW_DEPTH)
     shadow = torch.where(teeth | (region == TONGUE), shadow.sqrt(), shadow)  # moist, and before the dark
-    return (colour * ((0.65 + 0.35 * towards) * shadow)[:, None]).clamp(0, 1) * 2 - 1
+    lit = torch.where(teeth, TEETH_LIT + (1 - TEETH_LIT) * towards, 0.65 + 0.35 * towards)
+    return (colour * (lit * shadow)[:, None]).clamp(0, 1) * 2 - 1
 
 
 def _own_teeth(

@@ -8,7 +8,7 @@ import torch
 from synthetic_head import ARKIT, FOCAL, synthetic_head, synthetic_track
 
 from magicportrait_core.alignment import StructuredFaceAlignment, align, align_track, seen_rotation
-from magicportrait_core.alignment.openings import SEEMS_OPEN, Openings
+from magicportrait_core.alignment.openings import NEARLY_SHUT, Openings
 from magicportrait_core.alignment.rest import LARGEST_REST
 from magicportrait_core.alignment.turn_limits import TurnLimits, within_photo
 from magicportrait_core.head.assets import load_head
@@ -124,8 +124,8 @@ def test_a_larger_eye_opens_by_the_same_share(open_head):
     own, driver = Openings.of(open_head, shape), openings(open_head, driving)
     shown = own.at(aligned.expression)
     share = driver[9, :2] / driver[0, :2]
-    seems_open = SEEMS_OPEN * (1 - share) ** 2  # of eyes that are nearly shut
-    torch.testing.assert_close(shown[9, :2] / own.rest[:2], share - seems_open, rtol=0, atol=0.02)
+    share = share * (NEARLY_SHUT + (1 - NEARLY_SHUT) * share)
+    torch.testing.assert_close(shown[9, :2] / own.rest[:2], share, rtol=0, atol=0.02)
 
 
 def test_own_expression_says_how_much_of_a_smile_stays():
