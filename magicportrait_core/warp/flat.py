@@ -30,8 +30,11 @@ def flattening_offsets(
     points = track.camera[:1].to_camera(posed)[0]
     ahead = in_head_space(track, torch.eye(3, device=points.device))[:, 2]  # where the nose points
     marks = head.landmark_points(points[None])[0, list(OUTLINE)]
-    behind = (marks @ ahead).mean() - points @ ahead  # metres behind the outline
-    rays = points / points.norm(dim=-1, keepdim=True)
+    behind = (marks @ ahead).nanmean() - points @ ahead  # metres behind the outline
+    if track.camera.projection == "orthographic":
+        rays = points.new_tensor([0.0, 0.0, -1.0]).expand_as(points)
+    else:
+        rays = points / points.norm(dim=-1, keepdim=True)
     step = (1 - kept) * behind.clamp(min=0) * rigidity
     towards = (rays @ ahead).clamp(max=-0.3)
-    return in_head_space(track, (step / towards)[:, None] * rays)
+    return in_head_space(track, (step / towards)[:, None] * rays).nan_to_num()
